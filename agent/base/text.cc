@@ -58,7 +58,7 @@ Result<int64_t> parse_with_unit(std::string_view text, const Unit (&units)[N], b
   auto number = parse_double(text.substr(0, digits));
   std::string_view unit = trim(text.substr(digits));
   if (!number) return Error{fmt::format("\"{}\" is not {}", excerpt(text), expected)};
-  if (unit.empty() && (bare_allowed || *number == 0)) return static_cast<int64_t>(*number);
+  if (unit.empty() && (bare_allowed || *number == 0)) unit = units[0].name;  // 0 is 0 in any unit
   for (const Unit& u : units) {
     if (u.name != unit) continue;
     double scaled = *number * static_cast<double>(u.factor);
