@@ -13,13 +13,21 @@
  *              both numbers. Within one version fields are only appended to structs; who reads a struct of the other
  *              side looks at its size field (struct_size, option_size, record_size) before touching a later field and
  *              steps through an array by that size.
+ *              runnel_str, runnel_pair and runnel_value never change within a version.
  *   Memory     Who allocates frees. What the host passes to a call is valid during that call only, except the
- *              runnel_host, which lives as long as the instance. Strings (runnel_str) are UTF-8 bytes with a size;
- *              `data` of an option's value is also NUL-terminated.
- *   Threads    create, write, reopen and destroy of one instance are never called at the same time; they come from the
- *              output's thread or, before the first and after the last write, from another one. interrupt comes from
- *              any thread at any time between create and destroy. The host's callbacks may be called from any thread
- *              while the instance lives.
+ *              runnel_host, which lives until destroy has returned. Strings (runnel_str) are bytes with a size, UTF-8
+ *              unless a sender has sent something else in a name or a tag; `data` of an option's value is also
+ *              NUL-terminated.
+ *   Instances  create may be called many times: for each output that names the sink, and on a reload for the new
+ *              instance of an output while the old one still lives (so what only one can hold, a port or a lock, is
+ *              taken by write). Different instances are called at the same time from different threads: what they
+ *              share the plugin guards. A plugin may be loaded only to be listed or checked, and stays loaded until
+ *              the process ends: no static constructor starts a thread or opens anything.
+ *   Threads    create, write, tick, reopen and destroy of one instance are never called at the same time; they come
+ *              from the output's thread or, before the first and after the last write, from another one. interrupt
+ *              comes from any thread at any time between create and destroy. The host's callbacks may be called from
+ *              any thread while the instance lives. Threads that a plugin starts block all signals and are joined in
+ *              destroy.
  *   Errors     No exception, no longjmp and no exit() crosses this interface. Signals stay as they are (SIGPIPE is
  *              ignored by the host).
  *   Units      Times of data are milliseconds since 1970-01-01 UTC. Deadlines are nanoseconds of CLOCK_MONOTONIC.
@@ -35,6 +43,13 @@ extern "C" {
 #endif
 
 #define RUNNEL_SINK_ABI 1u
+
+/* Before the definition of runnel_sink_descriptor, so that it is seen in objects built with hidden visibility. */
+#if defined(__GNUC__)
+#define RUNNEL_EXPORT __attribute__((visibility("default")))
+#else
+#define RUNNEL_EXPORT
+#endif
 
 typedef struct runnel_str {
   const char *data; /* may be NULL where size is 0 */
@@ -64,7 +79,7 @@ typedef enum runnel_option_type {
 #define RUNNEL_OPTION_SECRET 2u   /* shown as "***" wherever the host prints values */
 
 typedef struct runnel_option {
-  const char *name;           /* [a-z0-9_]+, the key in [output.NAME] */
+  const char *name;           /* [a-z0-9_]+, the key in [output.NAME]; not one of the host's own (sink, batch, …) */
   runnel_option_type type;
   uint32_t flags;
   const char *default_value;  /* spelled as a TOML value: "\"GET\"", "10", "\"5s\"", "[]"; NULL: none */
@@ -130,14 +145,15 @@ typedef enum runnel_kind {
 
 /* One record of a payload, for sinks that say RUNNEL_SINK_WANTS_RECORDS. An encoding may make several records of one
    sample (a distribution as one message a statistic): they share `sample`, and the sample counts as delivered when all
-   of them are. */
+   of them are. Records come in the order of their bytes and do not overlap; what separates them in `bytes` (the line
+   end of json and influx) belongs to none. */
 typedef struct runnel_record {
   size_t offset, size;         /* in runnel_payload.bytes (which are then not compressed by the host) */
   uint32_t sample;             /* 0 … runnel_payload.sample_count - 1 */
   runnel_record_type type;
   runnel_kind kind;
   int64_t time_ms;
-  runnel_str series;           /* `name,k=v,…`, tags sorted by key: the bytes that identify the series */
+  runnel_str series;           /* `name,k=v,…`, tags sorted by key: identifies the series on its host; without host */
   runnel_str topic;            /* where the host has routed it; size 0: the sink decides */
   runnel_str name, host;
   const runnel_pair *tags;     /* of the series; of an event: its attributes */
@@ -153,7 +169,8 @@ typedef struct runnel_payload {
   runnel_str content_type;     /* "application/x-ndjson" */
   runnel_str content_encoding; /* "gzip", "zstd", or size 0 */
   runnel_str encoding;         /* the encoder's name: "json", "influx", … */
-  runnel_str id;               /* idempotency id: the same bytes of data always carry the same id */
+  runnel_str id;               /* idempotency id, [!-~]+: a try again carries the same data under the same id; what was
+                                  split has ids of its own */
   uint32_t sample_count;       /* samples and events inside */
   uint32_t attempt;            /* 1 for the first try */
   const runnel_record *records; /* NULL unless the sink wants records */
@@ -166,7 +183,7 @@ typedef enum runnel_outcome {
   RUNNEL_DELIVERED = 1,
   RUNNEL_RETRY = 2,  /* may work later: tried again after retry_after_ms, or by the host's back-off where that is 0 */
   RUNNEL_HOLD = 3,   /* an operator must act (wrong password, no such topic): tried again every 60 s and on reload */
-  RUNNEL_SPLIT = 4,  /* too large: the host sends it again in halves */
+  RUNNEL_SPLIT = 4,  /* too large: the host sends it again in halves; a single sample counts as rejected */
   RUNNEL_REJECT = 5  /* this data will never be accepted: the host looks for the culprit in halves */
 } runnel_outcome;
 
@@ -174,8 +191,9 @@ typedef struct runnel_answer {
   uint32_t struct_size;
   uint32_t retry_after_ms;   /* with RUNNEL_RETRY; the host caps it at 5 minutes */
   char message[512];         /* for the log, NUL-terminated: what the other side said */
-  /* For sinks that say RUNNEL_SINK_ANSWERS_RECORDS: one runnel_outcome for each sample of the payload, which the host
-     has set to 0 (= as the whole). The host sends again exactly those that were not delivered. */
+  /* For sinks that say RUNNEL_SINK_ANSWERS_RECORDS, else NULL: one runnel_outcome for each sample of the payload
+     (sample_count bytes), which the host has set to 0 (= the outcome that write returns). Each sample is then treated
+     by its own outcome: the host sends again exactly those that were not delivered. */
   uint8_t *samples;
 } runnel_answer;
 
@@ -207,27 +225,30 @@ typedef struct runnel_sink {
   void *(*create)(const runnel_host *host, const runnel_value *values, char *error, size_t capacity);
 
   /* Delivers a payload; may block until `deadline_ns`. Answers with an outcome and details in `answer`, which the host
-     has zeroed. A payload counts as delivered only when the other side has said so. */
+     has zeroed but for struct_size and samples. A payload counts as delivered only when the other side has said so.
+     After any other outcome nothing of it is sent later: a sink that queues takes back what it could not deliver. */
   runnel_outcome (*write)(void *sink, const runnel_payload *payload, uint64_t deadline_ns, runnel_answer *answer);
 
-  /* Makes a blocked write return soon (with RETRY), and one that comes after it as well until the next reopen. */
+  /* Makes a blocked write return soon (with RETRY), and one that comes after it as well until the next reopen. Must
+     only raise a flag and wake the writer: it returns at once and calls nothing of the host's. */
   void (*interrupt)(void *sink);
 
   /* SIGHUP: open files anew, read certificates again. Also clears an interrupt. May be NULL. */
   void (*reopen)(void *sink);
 
   void (*destroy)(void *sink);
+
+  /* May be NULL. Called about once a second while there is nothing to write, for what must go on without data (serve a
+     library's events, sync or rotate a file). Returns at once; its failures show in the answer of the next write. */
+  void (*tick)(void *sink);
+
+  /* The encodings that this sink can carry, NULL-terminated; NULL: all. Another one is a configuration error. */
+  const char *const *encodings;
 } runnel_sink;
 
 /* The one symbol of a plugin. */
-const runnel_sink *runnel_sink_descriptor(void);
+RUNNEL_EXPORT const runnel_sink *runnel_sink_descriptor(void);
 typedef const runnel_sink *(*runnel_sink_descriptor_fn)(void);
-
-#if defined(__GNUC__)
-#define RUNNEL_EXPORT __attribute__((visibility("default")))
-#else
-#define RUNNEL_EXPORT
-#endif
 
 #ifdef __cplusplus
 }
