@@ -32,6 +32,8 @@ class Aggregator {
 
   explicit Aggregator(AggregatorOptions options);
 
+  void set_options(AggregatorOptions options) { options_ = std::move(options); }
+
   enum class Verdict { accepted, bad, dropped };
   struct Judgement {
     Verdict verdict = Verdict::accepted;
