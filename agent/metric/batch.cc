@@ -59,7 +59,7 @@ SeriesRef Batch::series(std::string_view name, std::initializer_list<Tag> tags) 
   return series(name, tags.begin(), tags.size());
 }
 
-SeriesRef Batch::series(std::string_view name, const Tag* tags, size_t count) {
+void append_series_bytes(std::string& out, std::string_view name, const Tag* tags, size_t count) {
   bool sorted = true;
   for (size_t i = 1; i < count && sorted; i++) sorted = tags[i - 1].key < tags[i].key;
   std::vector<Tag> copy;
@@ -74,17 +74,21 @@ SeriesRef Batch::series(std::string_view name, const Tag* tags, size_t count) {
     tags = copy.data();
     count = kept;
   }
-  SeriesRef ref{static_cast<uint32_t>(arena_.size())};
   name = cut(name);
-  append_u16(arena_, name.size());
-  append_u16(arena_, count);
-  arena_.append(name);
-  for (size_t i = 0; i < std::min(count, kMaxText); i++) {
+  append_u16(out, name.size());
+  append_u16(out, count);
+  out.append(name);
+  for (size_t i = 0; i < std::min(count, Batch::kMaxText); i++) {
     std::string_view key = cut(tags[i].key), value = cut(tags[i].value);
-    append_u16(arena_, key.size());
-    append_u16(arena_, value.size());
-    arena_.append(key).append(value);
+    append_u16(out, key.size());
+    append_u16(out, value.size());
+    out.append(key).append(value);
   }
+}
+
+SeriesRef Batch::series(std::string_view name, const Tag* tags, size_t count) {
+  SeriesRef ref{static_cast<uint32_t>(arena_.size())};
+  append_series_bytes(arena_, name, tags, count);
   return ref;
 }
 

@@ -91,6 +91,10 @@ class SeriesView {
   const char* bytes_;
 };
 
+// Appends the bytes of a series to `out`: for those who keep series outside of a batch. Tags in any order, the last of
+// equal keys wins; sorted input costs no allocation.
+void append_series_bytes(std::string& out, std::string_view name, const Tag* tags, size_t count);
+
 // Who sent it, shared by many records. Tags of the resource describe the sender and are not part of the identity.
 struct Origin {
   std::string host;                                                // "": the agent's own, filled in by the pipeline
@@ -140,7 +144,7 @@ class Batch {
   static constexpr size_t kMaxText = 65535;
   static constexpr size_t kMaxArena = size_t{1} << 31;
 
-  // Adds a series; tags in any order, the last of equal keys wins. Sorted input costs no allocation.
+  // Adds a series, as append_series_bytes does.
   SeriesRef series(std::string_view name, std::initializer_list<Tag> tags);
   SeriesRef series(std::string_view name, const Tag* tags, size_t count);
   SeriesRef series_bytes(std::string_view bytes);  // as SeriesView::bytes() of another batch gave them

@@ -139,11 +139,10 @@ uint32_t Aggregator::new_cell(std::string_view name, const std::vector<Tag>& tag
       own.push_back(tag);
     }
   }
-  Batch form;
-  SeriesView view = form.view(form.series(name, own.data(), own.size()));
   cell.series = static_cast<uint32_t>(series_.size());
   auto host_size = static_cast<uint16_t>(host.size());
-  series_.append(reinterpret_cast<const char*>(&host_size), 2).append(host).append(view.bytes());
+  series_.append(reinterpret_cast<const char*>(&host_size), 2).append(host);
+  append_series_bytes(series_, name, own.data(), own.size());
   switch (type) {
     case Type::counter:
       cell.value = static_cast<uint32_t>(sums_.size());

@@ -1,0 +1,406 @@
+#include "output/output.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "base/log.h"
+#include "base/text.h"
+
+namespace runnel {
+namespace {
+
+constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kForever = int64_t{3600} * 1000 * kMs;  // a poke or data ends every wait for data
+constexpr int kRejectRequests = 32;
+
+}  // namespace
+
+Result<std::unique_ptr<Output>> Output::create(LogReader& reader, const Clock& clock, const OutputConfig& config,
+                                               const runnel_sink& descriptor, const SinkIdentity& identity,
+                                               const std::string& id_prefix, const std::string& host,
+                                               const OutputTimes& times) {
+  auto wrong = [&](const std::string& text) {
+    return Error{fmt::format("{}: error: output {}: {}", to_string(config.position), config.name, text)};
+  };
+  auto sink = Sink::create(descriptor, config.options, identity);
+  if (!sink.ok()) return wrong(sink.error());
+  PayloadBuilder::Parts parts;
+  const EncoderInfo* encoder = find_encoder(config.encoding);
+  if (encoder == nullptr) return wrong(fmt::format("no encoding \"{}\"", config.encoding));
+  parts.encoder = encoder->make();
+  bool by_host = (descriptor.capabilities & (RUNNEL_SINK_WANTS_RECORDS | RUNNEL_SINK_COMPRESSES_ITSELF)) == 0;
+  auto compressor = Compressor::create(by_host ? config.compression : "none", by_host ? config.compression_level : 0);
+  if (!compressor.ok()) return wrong(compressor.error());
+  parts.compressor = std::move(*compressor);
+  auto filter = Filter::compile(config.filter);
+  if (!filter.ok()) return wrong(filter.error());
+  parts.filter = std::move(*filter);
+  parts.want_records = (*sink)->wants_records();
+  parts.id_prefix = id_prefix;
+  std::unique_ptr<Output> output(
+      new Output(reader, clock, config, std::move(*sink), PayloadBuilder(std::move(parts)), host, times));
+  // Signals are the loop's business.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  output->thread_ = std::thread([raw = output.get()] { raw->run(); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return output;
+}
+
+Output::Output(LogReader& reader, const Clock& clock, const OutputConfig& config, std::unique_ptr<Sink> sink,
+               PayloadBuilder builder, const std::string& host, const OutputTimes& times)
+    : reader_(reader),
+      clock_(clock),
+      config_(config),
+      times_(times),
+      sink_(std::move(sink)),
+      splay_ms_(config.splay_ms > 0 ? static_cast<int64_t>(hash_bytes(host) % static_cast<uint64_t>(config.splay_ms)) : 0),
+      builder_(std::move(builder)),
+      backoff_(times.backoff_base_ms, times.backoff_cap_ms, hash_bytes(host + config.name)),
+      limit_(clock, 60'000),
+      max_bytes_(config.batch.max_bytes) {}
+
+Output::~Output() {
+  if (!thread_.joinable()) return;
+  abandon();
+  thread_.join();
+}
+
+void Output::reopen() {
+  reopen_ = true;
+  reader_.poke();
+}
+
+void Output::drain() {
+  draining_ = true;
+  reader_.poke();
+}
+
+void Output::abandon() {
+  abandoned_ = true;
+  sink_->interrupt();
+  reader_.poke();
+}
+
+bool Output::join_for(int64_t ms) {
+  {
+    std::unique_lock lock(ended_mutex_);
+    if (!ended_wake_.wait_for(lock, std::chrono::milliseconds(ms), [this] { return ended_; })) return false;
+  }
+  if (thread_.joinable()) thread_.join();
+  return true;
+}
+
+void Output::leak() { thread_.detach(); }
+
+void Output::report(SelfReport& report) const {
+  auto whole = [](uint64_t n) { return Number::integer(static_cast<int64_t>(n)); };
+  ReaderSnapshot s = reader_.snapshot();
+  std::string_view name = config_.name;
+  report.add(self::kOutputAppended, {{"output", name}}, whole(s.appended));
+  report.add(self::kOutputDelivered, {{"output", name}}, whole(s.delivered));
+  report.add(self::kOutputFiltered, {{"output", name}}, whole(s.filtered));
+  report.add(self::kOutputQueued, {{"output", name}}, whole(s.queued));
+  report.add(self::kOutputInFlight, {{"output", name}}, whole(s.in_flight));
+  for (const auto& [reason, n] : s.dropped)
+    report.add(self::kOutputDropped, {{"output", name}, {"reason", reason}}, whole(n));
+  report.add(self::kOutputLag, {{"output", name}}, Number(s.lag_s));
+  report.add(self::kOutputRetries, {{"output", name}}, whole(retries_.load()));
+  report.add(self::kOutputBytes, {{"output", name}}, whole(bytes_.load()));
+  sink_->report(report);
+}
+
+void Output::run() {
+  pthread_setname_np(pthread_self(), ("out-" + config_.name).substr(0, 15).c_str());
+  while (!abandoned_) {
+    Selection whole = gather();
+    if (whole.portions.empty()) {
+      if (draining_ && taken_.empty() && !carry_) break;
+      continue;
+    }
+    deliver(std::move(whole));
+  }
+  std::vector<Item> nothing;
+  give_back(nothing, {});
+  std::lock_guard lock(ended_mutex_);
+  ended_ = true;
+  ended_wake_.notify_all();
+}
+
+// Entries until the payload is full or old enough; empty when there was nothing to send.
+Selection Output::gather() {
+  builder_.begin();
+  taken_.clear();
+  int64_t deadline = 0;
+  bool full = false;
+  while (!full && !abandoned_) {
+    if (reopen_.exchange(false)) sink_->reopen();
+    std::optional<LogEntry> entry = std::exchange(carry_, std::nullopt);
+    if (!entry) {
+      int64_t wait_ns = taken_.empty() ? (sink_->has_tick() ? 1000 * kMs : kForever)
+                                       : std::max<int64_t>(0, deadline - clock_.mono_ns());
+      entry = reader_.take(draining_ ? 0 : wait_ns);
+      if (!entry) {
+        if (taken_.empty() && !draining_) sink_->tick();
+        if (taken_.empty() || draining_ || clock_.mono_ns() >= deadline) break;
+        continue;
+      }
+    }
+    if (taken_.empty()) deadline = clock_.mono_ns() + (config_.batch.max_age_ms + splay_ms_) * kMs;
+    taken_.push_back(*entry);
+    LogEntry rest = *entry;
+    rest.ranges.clear();
+    for (RecordRange range : entry->ranges) {
+      uint32_t n = builder_.add(*entry, range, config_.batch.max_events, max_bytes_);
+      if (n < range.size()) rest.ranges.push_back({range.first + n, range.last});
+    }
+    if (!rest.ranges.empty()) carry_ = std::move(rest);
+    full = carry_ || static_cast<int64_t>(builder_.encoded()) >= config_.batch.max_events ||
+           static_cast<int64_t>(builder_.bytes()) >= max_bytes_;
+  }
+  Settlement met;
+  met.filtered = builder_.filtered();
+  if (builder_.unencodable() > 0) met.dropped["unencodable"] = builder_.unencodable();
+  if (met.sum() > 0) reader_.settle(met, {});
+  Selection whole = builder_.select([](size_t) { return true; });
+  if (whole.portions.empty()) {
+    // All of it was filtered: let go of the entries (but for one that is carried on).
+    std::vector<Item> nothing;
+    give_back(nothing, {});
+  }
+  return whole;
+}
+
+void Output::deliver(Selection whole) {
+  std::vector<Item> work;
+  Selection rejected;
+  std::string rejection;
+  int requests = 0;
+  uint64_t all = whole.records();
+  uint64_t settled_before = reader_.snapshot().delivered;
+  work.push_back({std::move(whole), 0, true});
+  while (!work.empty()) {
+    Item item = std::move(work.back());
+    work.pop_back();
+    Verdict verdict = Verdict::abandoned;
+    if (wait(item.wait_ms)) verdict = send(item, work);
+    switch (verdict) {
+      case Verdict::done: break;
+      case Verdict::abandoned:
+        work.push_back(std::move(item));
+        give_back(work, rejected);
+        return;
+      case Verdict::split:
+        if (item.selection.records() == 1) {
+          drop(item.selection, "too_large", last_message_);
+        } else {
+          auto [first, second] = item.selection.halves();
+          work.push_back({std::move(second)});
+          work.push_back({std::move(first)});
+        }
+        break;
+      case Verdict::reject:
+        requests++;
+        rejection = last_message_;
+        if (item.selection.records() > 1 && requests < kRejectRequests) {
+          auto [first, second] = item.selection.halves();
+          work.push_back({std::move(second)});
+          work.push_back({std::move(first)});
+        } else {
+          rejected.portions.insert(rejected.portions.end(), item.selection.portions.begin(), item.selection.portions.end());
+        }
+        break;
+    }
+  }
+  if (!rejected.portions.empty()) {
+    bool some_passed = reader_.snapshot().delivered > settled_before;
+    if (some_passed) {
+      drop(rejected, "rejected", rejection);
+    } else {
+      failures_++;
+      log::error(config_.name, "held: none of {} records is accepted, so the back end is at fault, not the data; trying "
+                 "again every {} and on reload message=\"{}\"", all, format_duration(times_.hold_ms), excerpt(rejection, 300));
+      retries_++;
+      std::vector<Item> nothing;
+      give_back(nothing, rejected);  // with what has come until then: a poison record alone cannot hold for ever
+      wait(times_.hold_ms);
+      return;
+    }
+  }
+  std::vector<Item> nothing;
+  give_back(nothing, {});
+}
+
+// Sends until the sink has decided. What it answered for single samples becomes further work.
+Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
+  if (!item.built) {
+    builder_.begin();
+    builder_.add(item.selection);
+  }
+  if (Status finished = builder_.finish(item.selection.path); !finished.ok()) {
+    drop(item.selection, "unencodable", finished.error());
+    return Verdict::done;
+  }
+  std::vector<uint8_t> samples;
+  runnel_payload payload = builder_.payload();
+  for (uint32_t attempt = 1;; attempt++) {
+    if (abandoned_) return Verdict::abandoned;
+    if (reopen_.exchange(false)) sink_->reopen();
+    payload.attempt = attempt;
+    runnel_answer answer{};
+    answer.struct_size = sizeof answer;
+    if (sink_->answers_records()) {
+      samples.assign(payload.sample_count, 0);
+      answer.samples = samples.data();
+    }
+    bytes_ += payload.bytes.size;
+    runnel_outcome outcome = sink_->write(payload, static_cast<uint64_t>(clock_.mono_ns() + times_.write_ms * kMs), answer);
+    last_message_ = answer.message;
+    bool mixed = std::any_of(samples.begin(), samples.end(), [&](uint8_t s) { return s != 0 && s != outcome; });
+    if (mixed) {
+      by_sample(answer, outcome, work);
+      return Verdict::done;
+    }
+    switch (outcome) {
+      case RUNNEL_DELIVERED: {
+        Settlement done;
+        done.delivered = builder_.encoded();
+        reader_.settle(done, {});
+        tell_delivered();
+        return Verdict::done;
+      }
+      case RUNNEL_SPLIT:
+        max_bytes_ = std::max<int64_t>(1024, std::min(max_bytes_, static_cast<int64_t>(builder_.bytes() / 2)));
+        log::warning(config_.name, "payload of {} bytes is too large for the other side: split, and smaller from now on "
+                     "limit={} message=\"{}\"", payload.bytes.size, max_bytes_, excerpt(last_message_, 300));
+        return Verdict::split;
+      case RUNNEL_REJECT: return Verdict::reject;
+      case RUNNEL_HOLD: {
+        retries_++;
+        tell_failure("held, an operator must act", times_.hold_ms, last_message_);
+        if (!wait(times_.hold_ms)) return Verdict::abandoned;
+        break;
+      }
+      case RUNNEL_RETRY:
+      default: {
+        if (abandoned_) return Verdict::abandoned;  // the interrupt's own answer is no failure
+        retries_++;
+        int64_t wait_ms = answer.retry_after_ms > 0 ? std::min<int64_t>(answer.retry_after_ms, times_.retry_after_cap_ms)
+                                                    : backoff_.next_ms();
+        tell_failure("not delivered, trying again", wait_ms, last_message_);
+        if (!wait(wait_ms)) return Verdict::abandoned;
+        break;
+      }
+    }
+  }
+}
+
+void Output::by_sample(const runnel_answer& answer, runnel_outcome whole, std::vector<Item>& work) {
+  auto outcome_of = [&](size_t i) { return answer.samples[i] != 0 ? answer.samples[i] : static_cast<uint8_t>(whole); };
+  auto chosen = [&](runnel_outcome outcome) { return builder_.select([&](size_t i) { return outcome_of(i) == outcome; }); };
+  Settlement done;
+  done.delivered = chosen(RUNNEL_DELIVERED).records();
+  if (done.delivered > 0) reader_.settle(done, {});
+  if (Selection rejected = chosen(RUNNEL_REJECT); !rejected.portions.empty()) drop(rejected, "rejected", answer.message);
+  // Each group is a payload of its own, with an id of its own.
+  struct {
+    runnel_outcome outcome;
+    const char* path;
+    int64_t wait_ms;
+  } groups[] = {
+      {RUNNEL_HOLD, "h", times_.hold_ms},
+      {RUNNEL_RETRY, "r", answer.retry_after_ms > 0 ? std::min<int64_t>(answer.retry_after_ms, times_.retry_after_cap_ms)
+                                                     : backoff_.next_ms()},
+      {RUNNEL_SPLIT, "s", 0},
+  };
+  for (auto& group : groups) {
+    Selection rest = chosen(group.outcome);
+    if (rest.portions.empty()) continue;
+    if (group.outcome == RUNNEL_SPLIT) {
+      if (rest.records() == 1) {
+        drop(rest, "too_large", answer.message);
+        continue;
+      }
+      auto [first, second] = rest.halves();
+      work.push_back({std::move(second)});
+      work.push_back({std::move(first)});
+      continue;
+    }
+    retries_++;
+    tell_failure("not delivered in part, trying again", group.wait_ms, answer.message);
+    rest.path = fmt::format("{}{}", group.path, ++parts_sent_);
+    work.push_back({std::move(rest), group.wait_ms});
+  }
+}
+
+bool Output::wait(int64_t ms) {
+  if (ms > 0 && !abandoned_) reader_.pause(ms * kMs);
+  return !abandoned_;
+}
+
+// Lets go of the entries of the payload under way: those with unsettled records go back to the reader, newest first,
+// the others are freed. Called at the end of every payload; then only a carried entry is left over, and it stays here
+// unless the thread ends.
+void Output::give_back(std::vector<Item>& work, const Selection& rejected) {
+  std::map<uint64_t, LogEntry> open;
+  auto keep = [&](const LogEntry& entry) {
+    auto [it, fresh] = open.try_emplace(entry.first, entry);
+    if (!fresh) it->second.ranges.insert(it->second.ranges.end(), entry.ranges.begin(), entry.ranges.end());
+  };
+  for (const Item& item : work)
+    for (const Portion& portion : item.selection.portions) keep(portion.entry);
+  for (const Portion& portion : rejected.portions) keep(portion.entry);
+  bool keep_carry = open.empty() && !abandoned_;
+  if (carry_ && !keep_carry) keep(*std::exchange(carry_, std::nullopt));
+  Freed freed;
+  for (const LogEntry& entry : taken_) {
+    if (open.contains(entry.first) || (carry_ && carry_->first == entry.first)) continue;
+    freed.entries++;
+    freed.bytes += entry.bytes;
+  }
+  taken_.clear();
+  if (freed.entries > 0) reader_.settle({}, freed);
+  for (auto it = open.rbegin(); it != open.rend(); ++it) {
+    auto& ranges = it->second.ranges;
+    std::sort(ranges.begin(), ranges.end(), [](RecordRange a, RecordRange b) { return a.first < b.first; });
+    reader_.give_back(std::move(it->second));
+  }
+}
+
+void Output::drop(const Selection& selection, const char* reason, const std::string& message) {
+  Settlement done;
+  done.dropped[reason] = selection.records();
+  reader_.settle(done, {});
+  auto held = limit_.allow(reason);
+  if (!held) return;
+  const LogEntry& entry = selection.portions.front().entry;
+  const Batch& batch = *entry.batch;
+  uint32_t index = entry.ranges.front().first;
+  SeriesRef series = index < batch.samples.size() ? batch.samples[index].series
+                                                  : batch.events[index - batch.samples.size()].series;
+  std::string key;
+  append_series_key(key, batch.view(series));
+  log::error(config_.name, "dropped records={} reason={} source={} first=\"{}\" message=\"{}\" like_it={}",
+             selection.records(), reason, batch.source(), excerpt(key, 200), excerpt(message, 300), *held);
+}
+
+void Output::tell_failure(const char* what, int64_t wait_ms, const std::string& message) {
+  failures_++;
+  if (failures_ > 1 && !limit_.allow("failure")) return;
+  log::warning(config_.name, "{} in={} failures={} message=\"{}\"", what, format_duration(wait_ms), failures_,
+               excerpt(message, 300));
+}
+
+void Output::tell_delivered() {
+  if (failures_ > 0) log::info(config_.name, "delivering again after failures={}", failures_);
+  failures_ = 0;
+  backoff_.reset();
+}
+
+}  // namespace runnel
