@@ -112,6 +112,7 @@ uint64_t Log::append(Batch batch, const std::function<void()>& on_accepted) {
     entry.first = next_;
     next_ += n;
     for (auto& [name, reader] : readers_) {
+      if (reader->closed_) continue;
       reader->appended_ += n;
       auto room = [&] {
         return reader->queued_bytes_ + reader->in_flight_bytes_ + entry.bytes <= static_cast<size_t>(max_bytes_);
@@ -136,14 +137,16 @@ bool Log::blocked() const {
   std::lock_guard lock(mutex_);
   return std::any_of(readers_.begin(), readers_.end(), [this](const auto& named) {
     const LogReader& r = *named.second;
-    return r.when_full_ == WhenFull::block && r.queued_bytes_ + r.in_flight_bytes_ >= static_cast<size_t>(max_bytes_);
+    return r.when_full_ == WhenFull::block && !r.closed_ && r.queued_bytes_ + r.in_flight_bytes_ >= static_cast<size_t>(max_bytes_);
   });
 }
 
 LogReader& Log::add_reader(const std::string& name, WhenFull when_full) {
   std::lock_guard lock(mutex_);
   auto& slot = readers_[name];
-  slot.reset(new LogReader(*this, name, when_full));
+  if (!slot) slot.reset(new LogReader(*this, name, when_full));
+  slot->when_full_ = when_full;
+  slot->closed_ = false;
   return *slot;
 }
 
@@ -151,6 +154,11 @@ LogReader* Log::find_reader(const std::string& name) {
   std::lock_guard lock(mutex_);
   auto it = readers_.find(name);
   return it == readers_.end() ? nullptr : it->second.get();
+}
+
+void Log::close_reader(const std::string& name) {
+  std::lock_guard lock(mutex_);
+  if (auto it = readers_.find(name); it != readers_.end()) it->second->closed_ = true;
 }
 
 void Log::remove_reader(const std::string& name) {

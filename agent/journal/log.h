@@ -94,6 +94,7 @@ class LogReader {
   WhenFull when_full_;
   std::condition_variable wake_;
   bool poked_ = false;
+  bool closed_ = false;
   std::deque<LogEntry> queue_;
   std::deque<int64_t> taken_ages_;  // appended_mono_ns of entries in flight, oldest first
   uint64_t appended_ = 0, delivered_ = 0, filtered_ = 0, queued_ = 0, in_flight_ = 0;
@@ -114,8 +115,10 @@ class Log {
   // taken, so that what a source has already read is not lost.
   bool blocked() const;
 
+  // A new reader starts with the next batch; one of that name that exists goes on where it stands, open again.
   LogReader& add_reader(const std::string& name, WhenFull when_full);
   LogReader* find_reader(const std::string& name);
+  void close_reader(const std::string& name);   // it gets no further batches, and delivers what it has
   void remove_reader(const std::string& name);  // its thread has ended; what it had not delivered is gone
 
   void set_max_bytes(int64_t max_bytes);

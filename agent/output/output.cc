@@ -42,15 +42,17 @@ Result<std::unique_ptr<Output>> Output::create(LogReader& reader, const Clock& c
   parts.filter = std::move(*filter);
   parts.want_records = (*sink)->wants_records();
   parts.id_prefix = id_prefix;
-  std::unique_ptr<Output> output(
+  return std::unique_ptr<Output>(
       new Output(reader, clock, config, std::move(*sink), PayloadBuilder(std::move(parts)), host, times));
+}
+
+void Output::start() {
   // Signals are the loop's business.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  output->thread_ = std::thread([raw = output.get()] { raw->run(); });
+  thread_ = std::thread([this] { run(); });
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return output;
 }
 
 Output::Output(LogReader& reader, const Clock& clock, const OutputConfig& config, std::unique_ptr<Sink> sink,

@@ -49,7 +49,8 @@ class Output {
                                                 const runnel_sink& descriptor, const SinkIdentity& identity,
                                                 const std::string& id_prefix, const std::string& host,
                                                 const OutputTimes& times = {});
-  ~Output();  // abandon() and a join without limit, where the thread still runs
+  void start();  // the thread; until then the instance only exists, so that a reload can still be called off
+  ~Output();     // abandon() and a join without limit, where the thread still runs
   Output(const Output&) = delete;
 
   void reopen();   // SIGHUP: the sink opens its files anew; a hold or a back-off ends

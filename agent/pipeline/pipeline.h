@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/result.h"
 #include "config/config.h"
 #include "journal/log.h"
 #include "metric/batch.h"
