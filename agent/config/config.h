@@ -13,7 +13,8 @@ namespace runnel {
 using StringMap = std::map<std::string, std::string>;
 
 struct AgentConfig {
-  std::string host;  // "" in the file is gethostname(), resolved by the loader's caller
+  std::string host;                 // never ""
+  bool host_from_system = true;     // the file does not name it: it is gethostname() and follows renames
   int64_t interval_ms = 10'000;
   StringMap tags;
   StringMap pinned_tags;

@@ -1,0 +1,144 @@
+#include "config/load.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+#include "config/builtin_config.h"
+#include "config/files.h"
+#include "config/schema.h"
+#include "config/sections.h"
+
+namespace runnel {
+namespace {
+
+const Node kEmptyTable{};
+
+class Loader {
+ public:
+  Loader(const Catalog& catalog, bool strict, bool built_in)
+      : catalog_(catalog), strict_(strict), files_(problems_), context_{catalog, problems_, built_in} {
+    config_.built_in = built_in;
+  }
+
+  FileLoader& files() { return files_; }
+
+  LoadResult finish() {
+    // Where a file could not be read or parsed the tree has holes, and what is missing in it means nothing.
+    if (problems_.error_count() == 0) read_tree(files_.root());
+    problems_.finish(strict_ || config_.agent.unknown_keys != "warn");
+    LoadResult result;
+    result.errors = problems_.take_errors();
+    result.warnings = problems_.take_warnings();
+    for (const Problem& p : result.warnings)
+      config_.warnings.push_back(fmt::format("{}: {}", to_string(p.position), escape_control(p.text)));
+    if (result.errors.empty()) config_.hash = fmt::format("{:016x}", hash_bytes(print_config(config_, catalog_)));
+    result.config = std::move(config_);
+    return result;
+  }
+
+ private:
+  void read_tree(const Node& root) {
+    report_unknown_keys(root, "", {"include", "override", "agent", "journal", "source", "output"}, problems_);
+    read_keys(section(root, "agent"), "agent", config_.agent, problems_);
+    report_unknown_keys(section(root, "agent"), "agent", key_names<AgentConfig>(), problems_);
+    read_host(root);
+    read_keys(section(root, "journal"), "journal", config_.journal, problems_);
+    report_unknown_keys(section(root, "journal"), "journal", key_names<JournalConfig>(), problems_);
+    check_durability(section(root, "journal"));
+    read_sources(root, context_, config_);
+    read_outputs(root, context_, config_);
+  }
+
+  // The table, or an empty one where the file has none or something else, which is reported once.
+  const Node& section(const Node& root, const char* name) {
+    const Node* node = root.get(name);
+    if (!node) return kEmptyTable;
+    if (node->is_table()) return *node;
+    std::string text = fmt::format("{} is {}, not a table (write [{}])", name, kind_name(node->kind), name);
+    const auto& errors = problems_.errors();
+    bool reported = std::any_of(errors.begin(), errors.end(), [&](const Problem& p) { return p.text == text; });
+    if (!reported) problems_.error(node->position, text);
+    return kEmptyTable;
+  }
+
+  void read_host(const Node& root) {
+    AgentConfig& agent = config_.agent;
+    const Node& table = section(root, "agent");
+    const Node* node = table.get("host");
+    Position position = node ? node->position : table.position.file.empty() ? root.position : table.position;
+    agent.host_from_system = agent.host.empty();
+    if (agent.host_from_system) agent.host = system_host_name();
+    if (has_control(agent.host))
+      problems_.error(position, fmt::format("agent.host \"{}\" has control characters in it", excerpt(agent.host)));
+    if (agent.host == "localhost" || agent.host.starts_with("localhost."))
+      problems_.warning(position, fmt::format("the host's name is {}, as on every machine (set agent.host or the host name)", agent.host));
+  }
+
+  void check_durability(const Node& table) {
+    const Node* node = table.get("durability");
+    if (!node || contains(catalog_.durabilities, config_.journal.durability)) return;
+    problems_.warning(node->position, fmt::format("journal.durability: this build does not have \"{}\" yet (it has {}): what is "
+                                                  "not delivered when the agent stops is lost",
+                                                  config_.journal.durability, join(catalog_.durabilities)));
+  }
+
+  const Catalog& catalog_;
+  bool strict_;
+  Problems problems_;
+  FileLoader files_;
+  LoadContext context_;
+  Config config_;
+};
+
+}  // namespace
+
+std::string system_host_name() {
+  char name[256];  // HOST_NAME_MAX is 64
+  if (::gethostname(name, sizeof name) != 0) return "localhost";
+  name[sizeof name - 1] = '\0';
+  return *name ? name : "localhost";
+}
+
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  });
+}
+
+std::string join(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) out += (out.empty() ? "" : ", ") + word;
+  return out;
+}
+
+bool contains(const std::vector<std::string>& words, const std::string& word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+std::string hint(const std::string& word, const std::vector<std::string>& known) {
+  std::string near = word.size() <= 64 ? nearest(word, known) : "";
+  return near.empty() ? fmt::format(" ({})", join(known)) : fmt::format(" (did you mean \"{}\"?)", near);
+}
+
+LoadResult load_config(const std::string& path, const Catalog& catalog, bool strict) {
+  Loader loader(catalog, strict, false);
+  loader.files().load(path);
+  return loader.finish();
+}
+
+LoadResult load_builtin_config(const Catalog& catalog) {
+  Loader loader(catalog, true, true);
+  loader.files().load_text(kBuiltinConfig, "built-in");
+  return loader.finish();
+}
+
+LoadResult load_config_text(const std::string& text, const std::string& path, const Catalog& catalog, bool strict) {
+  Loader loader(catalog, strict, false);
+  loader.files().load_text(text, path);
+  return loader.finish();
+}
+
+}  // namespace runnel

@@ -1,0 +1,183 @@
+#include "config/schema.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/text.h"
+
+namespace runnel {
+namespace {
+
+constexpr double kSecond = 1e3, kHour = 3'600e3, kDay = 86'400e3;               // ms
+constexpr double kKiB = 1024, kMiB = 1024 * kKiB, kGiB = 1024 * kMiB, kTiB = 1024 * kGiB;  // bytes
+
+constexpr const char* kLogLevels[] = {"debug", "info", "warning", "error", nullptr};
+constexpr const char* kUnknownKeys[] = {"error", "warn", nullptr};
+constexpr const char* kDurabilities[] = {"synced", "written", "memory", nullptr};
+constexpr const char* kWhenFull[] = {"drop_oldest", "drop_newest", "block", nullptr};
+constexpr const char* kWhenFullOrEmpty[] = {"", "drop_oldest", "drop_newest", "block", nullptr};
+
+constexpr ValueSpec kBool{ValueType::boolean};
+constexpr ValueSpec kString{ValueType::string};
+constexpr ValueSpec kStrings{ValueType::string_list};
+constexpr ValueSpec kMap{ValueType::string_map};
+constexpr ValueSpec choice(const char* const* choices) { return {ValueType::choice, 0, 0, choices}; }
+constexpr ValueSpec integer(double from, double to) { return {ValueType::integer, from, to}; }
+constexpr ValueSpec duration(double from, double to) { return {ValueType::duration, from, to}; }
+constexpr ValueSpec size(double from, double to) { return {ValueType::size, from, to}; }
+
+using A = AgentConfig;
+const Key<A> kAgent[] = {
+    {"host", kString, &A::host, "name of this host; \"\" is gethostname()"},
+    {"interval", duration(100, kDay), &A::interval_ms,
+     "flush of aggregates and default collection interval, aligned to the wall clock"},
+    {"tags", kMap, &A::tags, "added where the sender has not set them"},
+    {"pinned_tags", kMap, &A::pinned_tags, "set whatever the sender says"},
+    {"tags_file", kString, &A::tags_file, "`key: value` a line, read again when it changes; \"\" is none"},
+    {"resource", kMap, &A::resource, "describes the sender, not part of a series' identity"},
+    {"state_dir", kString, &A::state_dir, "folder for what outlives a restart; created"},
+    {"control", kString, &A::control, "socket for status, top and tap; its folder is created"},
+    {"shutdown_timeout", duration(0, kHour), &A::shutdown_timeout_ms, "how long outputs may drain after SIGTERM"},
+    {"log_level", choice(kLogLevels), &A::log_level, "least level that is logged"},
+    {"unknown_keys", choice(kUnknownKeys), &A::unknown_keys,
+     "warn: for fleets where a file may be ahead of the binary; check always errs"},
+    {"metrics_file", kString, &A::metrics_file,
+     "own metrics as Prometheus text, written each interval; \"\" is none"},
+    {"self_metrics", kBool, &A::self_metrics, "send the agent's own metrics through the pipeline as well"},
+};
+
+using S = StatsdConfig;
+const Key<S> kStatsd[] = {
+    {"name", kString, &S::name, "names one of several [[source.statsd]]; the tag source of its own metrics"},
+    {"enabled", kBool, &S::enabled, "false turns it off without deleting the table"},
+    {"listen", kStrings, &S::listen, "addresses, udp://IP:PORT; port 0 picks a free one"},
+    {"tags", kMap, &S::tags, "added to what arrives here, where the sender has not set them"},
+    {"max_series", integer(1, 10'000'000), &S::max_series, "series held at a time; samples of further ones are dropped"},
+    {"receive_buffer", size(4 * kKiB, kGiB), &S::receive_buffer,
+     "socket buffer asked of the kernel, which grants up to net.core.rmem_max"},
+    {"percentiles", {ValueType::number_list, 0.01, 100}, &S::percentiles, "of timers, histograms and distributions"},
+};
+
+using R = RiemannConfig;
+const Key<R> kRiemann[] = {
+    {"enabled", kBool, &R::enabled, "false turns it off without deleting the table"},
+    {"listen", kStrings, &R::listen, "addresses, tcp://IP:PORT, udp:// or tls://"},
+};
+
+using F = FfwdConfig;
+const Key<F> kFfwd[] = {
+    {"enabled", kBool, &F::enabled, "false turns it off without deleting the table"},
+    {"listen", kStrings, &F::listen, "addresses, udp://IP:PORT or tcp://"},
+};
+
+using C = ScriptsConfig;
+const Key<C> kScripts[] = {
+    {"enabled", kBool, &C::enabled, "false turns it off without deleting the table"},
+    {"dir", kString, &C::dir, "folder of the hooks; sub-folders such as 60s are intervals"},
+    {"interval", duration(100, kDay), &C::interval_ms, "for hooks that do not say"},
+    {"timeout", duration(10, kHour), &C::timeout_ms, "for hooks that do not say; then TERM, then KILL"},
+    {"user", kString, &C::user, "whom hooks run as when the agent is root; \"\" is the agent itself"},
+    {"max_output", size(kKiB, kGiB), &C::max_output, "bytes that one run may print"},
+    {"max_running", integer(1, 1000), &C::max_running, "hooks that run at the same time; the others wait"},
+};
+
+using H = HostConfig;
+const Key<H> kHost[] = {
+    {"enabled", kBool, &H::enabled, "false turns it off without deleting the table"},
+    {"root", kString, &H::root, "where /proc and /sys of the host are found; another one in containers"},
+    {"collectors", kStrings, &H::collectors, "names; \"default\", \"all\", and \"-name\" leaves one out"},
+    {"interval", duration(0, kDay), &H::interval_ms, "0s is the agent's interval"},
+};
+
+using J = JournalConfig;
+const Key<J> kJournal[] = {
+    {"max_bytes", size(64 * kKiB, 16 * kTiB), &J::max_bytes, "what may wait for the slowest output"},
+    {"durability", choice(kDurabilities), &J::durability,
+     "synced: on disk; written: survives a crash of the agent; memory: neither"},
+    {"when_full", choice(kWhenFull), &J::when_full, "for the output that lags; block stalls the inputs"},
+};
+
+using O = OutputConfig;
+const Key<O> kOutput[] = {
+    {"sink", kString, &O::sink, "name of a built-in sink (runnel list sinks), or the absolute path of a plugin (.so)",
+     "required"},
+    {"encoding", kString, &O::encoding, "format of the data (runnel list encodings)", "the sink's, else \"json\""},
+    {"compression", kString, &O::compression, "none, gzip or zstd", "the sink's, else \"none\""},
+    {"compression_level", {ValueType::integer}, &O::compression_level,
+     "0 is the codec's default; gzip 1 to 9, zstd 1 to 19"},
+    {"filter", kString, &O::filter, "what is sent; \"\" is everything"},
+    {"splay", duration(0, kHour), &O::splay_ms, "sends later by a delay up to this, fixed by the host's name"},
+    {"when_full", choice(kWhenFullOrEmpty), &O::when_full, "as in [journal], for this output; \"\" is what stands there"},
+};
+
+using B = BatchConfig;
+const Key<B> kBatch[] = {
+    {"max_events", integer(1, 1'000'000), &B::max_events, "samples and events in one payload"},
+    {"max_bytes", size(kKiB, 256 * kMiB), &B::max_bytes, "size of a payload before it is compressed"},
+    {"max_age", duration(1, kHour), &B::max_age_ms, "how long the first one waits for others"},
+};
+
+template <class T>
+void describe(std::vector<SectionText>& out, std::string name, std::string help, const char* prefix = "") {
+  SectionText section{std::move(name), std::move(help), {}};
+  const T defaults{};
+  for (const Key<T>& key : keys_of<T>()) {
+    std::string range = range_text(key.spec);
+    section.keys.push_back({fmt::format("{}{}", prefix, key.name), std::string(type_name(key.spec.type)),
+                            key.default_note ? key.default_note : print_value(get_member(defaults, key), key.spec),
+                            range.empty() ? key.help : fmt::format("{} ({})", key.help, range)});
+  }
+  if (*prefix) {
+    auto& keys = out.back().keys;
+    keys.insert(keys.end(), section.keys.begin(), section.keys.end());
+  } else {
+    out.push_back(std::move(section));
+  }
+}
+
+}  // namespace
+
+template <> std::span<const Key<AgentConfig>> keys_of() { return kAgent; }
+template <> std::span<const Key<StatsdConfig>> keys_of() { return kStatsd; }
+template <> std::span<const Key<RiemannConfig>> keys_of() { return kRiemann; }
+template <> std::span<const Key<FfwdConfig>> keys_of() { return kFfwd; }
+template <> std::span<const Key<ScriptsConfig>> keys_of() { return kScripts; }
+template <> std::span<const Key<HostConfig>> keys_of() { return kHost; }
+template <> std::span<const Key<JournalConfig>> keys_of() { return kJournal; }
+template <> std::span<const Key<OutputConfig>> keys_of() { return kOutput; }
+template <> std::span<const Key<BatchConfig>> keys_of() { return kBatch; }
+
+void report_unknown_keys(const Node& table, const std::string& section, const std::vector<std::string>& known,
+                         Problems& problems) {
+  for (const Entry& e : table.entries) {
+    if (std::find(known.begin(), known.end(), e.key) != known.end()) continue;
+    // A slip of the hand is near in letters; the length bounds the work on a hostile file.
+    std::string near = e.key.size() <= 64 ? nearest(e.key, known) : "";
+    std::string hint;
+    if (!near.empty()) {
+      hint = fmt::format("did you mean \"{}\"?", near);
+    } else {
+      for (const std::string& name : known) hint += (hint.empty() ? "known: " : ", ") + name;
+    }
+    problems.unknown(e.position,
+                     fmt::format("unknown key \"{}\"{}{} ({})", excerpt(e.key, 64), section.empty() ? "" : " in ",
+                                 section, hint));
+  }
+}
+
+std::vector<SectionText> describe_sections() {
+  std::vector<SectionText> out;
+  describe<AgentConfig>(out, "[agent]", "The agent as a whole");
+  describe<StatsdConfig>(out, "[source.statsd]", "StatsD over UDP");
+  describe<ScriptsConfig>(out, "[source.scripts]", "Drop-in hooks");
+  describe<HostConfig>(out, "[source.host]", "Metrics of the host from /proc and /sys");
+  describe<RiemannConfig>(out, "[source.riemann]", "Riemann clients");
+  describe<FfwdConfig>(out, "[source.ffwd]", "FFWD clients");
+  describe<JournalConfig>(out, "[journal]", "The log between pipeline and outputs");
+  describe<OutputConfig>(out, "[output.NAME]", "Where data goes; any number of them");
+  describe<BatchConfig>(out, "", "", "batch.");
+  return out;
+}
+
+}  // namespace runnel

@@ -1,0 +1,217 @@
+#include <fmt/format.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <functional>
+#include <map>
+
+#include "base/address.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "config/schema.h"
+#include "config/sections.h"
+
+namespace runnel {
+namespace {
+
+struct SourceKind {
+  const char* name;
+  std::vector<std::string> schemes;  // that it can have at all; what this build has is in the catalog
+};
+
+class SourceReader {
+ public:
+  SourceReader(LoadContext& context, Config& config) : context_(context), problems_(context.problems), config_(config) {}
+
+  void read(const Node& sources) {
+    std::vector<std::string> names{"statsd", "scripts", "host", "riemann", "ffwd"};
+    report_unknown_keys(sources, "source", names, problems_);
+    read_each<StatsdConfig>(sources, "statsd", config_.statsd, [this](const Node& t, StatsdConfig& c) {
+      check_percentiles(t, c);
+      check_listeners("statsd", {"udp", "tcp", "unix", "unixgram"}, t, c);
+    });
+    read_each<ScriptsConfig>(sources, "scripts", config_.scripts, [this](const Node& t, ScriptsConfig& c) {
+      check_folder(t, "source.scripts", "dir", c.dir, c.enabled);
+      check_user(t, c);
+    });
+    read_each<HostConfig>(sources, "host", config_.host, [this](const Node& t, HostConfig& c) {
+      check_folder(t, "source.host", "root", c.root, c.enabled);
+      check_collectors(t, c);
+      if (c.interval_ms > 0 && c.interval_ms < 100)
+        problems_.error(at(t, "interval"), "source.host.interval is shorter than 100ms (\"0s\" is the agent's)");
+    });
+    read_each<RiemannConfig>(sources, "riemann", config_.riemann, [this](const Node& t, RiemannConfig& c) {
+      check_listeners("riemann", {"tcp", "udp", "tls"}, t, c);
+    });
+    read_each<FfwdConfig>(sources, "ffwd", config_.ffwd, [this](const Node& t, FfwdConfig& c) {
+      check_listeners("ffwd", {"udp", "tcp"}, t, c);
+    });
+    check_statsd_names();
+  }
+
+ private:
+  static const Position& at(const Node& table, const char* key) {
+    const Node* node = table.get(key);
+    return node ? node->position : table.position;
+  }
+
+  template <class T>
+  void read_each(const Node& sources, const char* name, std::vector<T>& out,
+                 const std::function<void(const Node&, T&)>& check) {
+    const Node* node = sources.get(name);
+    if (!node) return;
+    std::string section = fmt::format("source.{}", name);
+    if (node->is_table()) {
+      read_one(*node, section, name, out, check);
+    } else if (node->is_table_array()) {
+      constexpr bool kMany = std::is_same_v<T, StatsdConfig>;
+      if (!kMany && node->items.size() > 1) {
+        problems_.error(node->items[1].position, fmt::format("only one [{}] is possible", section));
+        return;
+      }
+      for (const Node& item : node->items) {
+        if (kMany && node->items.size() > 1 && !item.get("name"))
+          problems_.error(item.position, fmt::format("{}.name is missing (each of several [[{}]] needs one)", section, section));
+        read_one(item, section, name, out, check);
+      }
+    } else {
+      problems_.error(node->position, fmt::format("{} is {}, not a table (write [{}])", section, kind_name(node->kind), section));
+    }
+  }
+
+  template <class T>
+  void read_one(const Node& table, const std::string& section, const char* name, std::vector<T>& out,
+                const std::function<void(const Node&, T&)>& check) {
+    T source;
+    source.position = table.position;
+    report_unknown_keys(table, section, key_names<T>(), problems_);
+    // A wrong value keeps its default meanwhile, so the checks can still find what else is wrong.
+    read_keys(table, section, source, problems_);
+    check(table, source);
+    if (source.enabled && !contains(context_.catalog.sources, name) && !context_.built_in)
+      problems_.warning(table.position, fmt::format("this build does not have the source {} yet: it stays off", name));
+    out.push_back(std::move(source));
+  }
+
+  template <class T>
+  void check_listeners(const std::string& source, const std::vector<std::string>& possible, const Node& table, const T& c) {
+    std::string what = fmt::format("source.{}.listen", source);
+    const Node* node = table.get("listen");
+    if (node && (!node->is_array() || node->items.size() != c.listen.size())) return;  // reported already
+    if (node && c.listen.empty() && c.enabled)
+      problems_.error(node->position, fmt::format("{} names no address (enabled = false turns the source off)", what));
+    for (size_t i = 0; i < c.listen.size(); i++) {
+      const Position& position = node ? node->items[i].position : table.position;
+      auto address = parse_listen_address(c.listen[i]);
+      if (!address.ok()) {
+        problems_.error(position, fmt::format("{}: {}", what, address.error()));
+        continue;
+      }
+      std::string scheme(scheme_name(address->scheme));
+      auto built = context_.catalog.listen_schemes.find(source);
+      if (!contains(possible, scheme)) {
+        problems_.error(position, fmt::format("{}: {} does not listen on {}:// ({})", what, source, scheme, join(possible)));
+      } else if (contains(context_.catalog.sources, source) && built != context_.catalog.listen_schemes.end() &&
+                 !contains(built->second, scheme)) {
+        problems_.error(position, fmt::format("{}: {}:// is not in this build (use {})", what, scheme, join(built->second)));
+      } else if (c.enabled) {
+        claim(*address, what, position);
+      }
+    }
+  }
+
+  void claim(const ListenAddress& address, const std::string& what, const Position& position) {
+    if (!address.is_unix() && address.port == 0) return;  // each gets a port of its own
+    ListenAddress endpoint = address;  // of the protocol below: tls is tcp, both kinds of unix socket take the path
+    if (endpoint.scheme == ListenAddress::Scheme::tls) endpoint.scheme = ListenAddress::Scheme::tcp;
+    if (endpoint.is_unix()) endpoint.scheme = ListenAddress::Scheme::unix_stream;
+    auto [first, is_new] = listeners_.emplace(to_string(endpoint), position);
+    if (!is_new)
+      problems_.error(position, fmt::format("{}: {} is taken already by {}", what, to_string(address), to_string(first->second)));
+  }
+
+  void check_percentiles(const Node& table, const StatsdConfig& c) {
+    if (c.percentiles.size() > 20)
+      problems_.error(at(table, "percentiles"), "source.statsd.percentiles: more than 20 (each is a value of every timer)");
+  }
+
+  void check_statsd_names() {
+    // Their own metrics carry the name as the tag `source`, beside the other sources.
+    std::map<std::string, Position> names;
+    for (const char* other : {"scripts", "host", "riemann", "ffwd"}) names[other] = {};
+    for (const StatsdConfig& c : config_.statsd) {
+      if (!is_plain_name(c.name)) {
+        problems_.error(c.position, fmt::format("source.statsd.name \"{}\" is not a name (letters, digits, - and _)", excerpt(c.name)));
+        continue;
+      }
+      auto [first, is_new] = names.emplace(c.name, c.position);
+      if (is_new) continue;
+      bool reserved = first->second.file.empty();
+      problems_.error(c.position, fmt::format("source.statsd.name \"{}\" is {} (each needs its own)", c.name,
+                                              reserved ? "another source" : "used already at " + to_string(first->second)));
+    }
+  }
+
+  void check_folder(const Node& table, const char* section, const char* key, const std::string& path, bool enabled) {
+    if (!enabled || context_.built_in) return;
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0) {
+      problems_.error(at(table, key), fmt::format("{}.{}: {}: {} (create it, or write enabled = false)", section, key,
+                                                  excerpt(path, 200), errno_text(errno)));
+    } else if (!S_ISDIR(info.st_mode)) {
+      problems_.error(at(table, key), fmt::format("{}.{}: {} is not a folder", section, key, excerpt(path, 200)));
+    }
+  }
+
+  void check_user(const Node& table, const ScriptsConfig& c) {
+    if (c.user.empty() || !c.enabled) return;
+    errno = 0;
+    // Main thread, before any other one starts.
+    if (!::getpwnam(c.user.c_str())) {
+      problems_.error(at(table, "user"), fmt::format("source.scripts.user: there is no user \"{}\"", excerpt(c.user)));
+    } else if (::geteuid() != 0) {
+      problems_.warning(at(table, "user"), "source.scripts.user has no effect: only root can run hooks as another user");
+    }
+  }
+
+  void check_collectors(const Node& table, const HostConfig& c) {
+    const Node* node = table.get("collectors");
+    if (!node || !node->is_array() || node->items.size() != c.collectors.size()) return;
+    const auto& known = context_.catalog.collectors;
+    for (size_t i = 0; i < c.collectors.size(); i++) {
+      std::string name = c.collectors[i];
+      bool leaves_out = !name.empty() && name[0] == '-';
+      if (leaves_out) name.erase(0, 1);
+      if (contains(known, name) || (!leaves_out && (name == "default" || name == "all"))) continue;
+      std::vector<std::string> names = known;
+      if (!leaves_out) names.insert(names.end(), {"default", "all"});
+      problems_.error(node->items[i].position, fmt::format("source.host.collectors: unknown collector \"{}\"{}",
+                                                           excerpt(name), hint(name, names)));
+    }
+    bool adds = std::any_of(c.collectors.begin(), c.collectors.end(), [](const std::string& n) { return n.empty() || n[0] != '-'; });
+    if (!adds)
+      problems_.error(node->position, "source.host.collectors names none (write [\"default\"], or enabled = false)");
+  }
+
+  LoadContext& context_;
+  Problems& problems_;
+  Config& config_;
+  std::map<std::string, Position> listeners_;
+};
+
+}  // namespace
+
+void read_sources(const Node& root, LoadContext& context, Config& config) {
+  const Node* sources = root.get("source");
+  if (!sources) return;
+  if (!sources->is_table()) {
+    context.problems.error(sources->position, "source is not a table (write for example [source.statsd])");
+    return;
+  }
+  SourceReader(context, config).read(*sources);
+}
+
+}  // namespace runnel
