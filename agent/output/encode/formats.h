@@ -1,0 +1,14 @@
+// The encodings of this build, one a file: json.cc, influx.cc, pretty.cc. Only the table in encoder.cc reads this.
+#pragma once
+
+#include <memory>
+
+#include "output/encode/encoder.h"
+
+namespace runnel {
+
+std::unique_ptr<Encoder> make_json_encoder();
+std::unique_ptr<Encoder> make_influx_encoder();
+std::unique_ptr<Encoder> make_pretty_encoder();
+
+}  // namespace runnel
