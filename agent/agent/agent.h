@@ -62,6 +62,7 @@ class Agent {
   Result<std::unique_ptr<statsd::StatsdSource>> open_statsd(const StatsdConfig& config);
   Status start_scripts();
   void start_host();
+  void start_host_timer();
   void start_timers();
   void tell_missing_sources() const;
 

@@ -1,0 +1,426 @@
+#include "agent/agent.h"
+
+#include <fmt/format.h>
+#include <malloc.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "agent/identity.h"
+#include "agent/notify.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "version.h"
+
+namespace runnel {
+namespace {
+
+constexpr int64_t kDrainPollMs = 10;
+constexpr int64_t kLetGoMs = 2000;  // a sink's write after interrupt, before the process ends without it
+
+log::Level level_of(const std::string& name) {
+  if (name == "debug") return log::Level::debug;
+  if (name == "warning") return log::Level::warning;
+  if (name == "error") return log::Level::error;
+  return log::Level::info;
+}
+
+std::string current_host_name() {
+  char name[256] = "";
+  ::gethostname(name, sizeof name - 1);
+  return name;
+}
+
+}  // namespace
+
+Agent::Agent(Loop& loop, const Clock& clock, SinkRegistry& registry, AgentSetup setup)
+    : loop_(loop),
+      clock_(clock),
+      registry_(registry),
+      setup_(std::move(setup)),
+      start_ms_(clock.wall_ms()),
+      log_(clock, JournalConfig{}.max_bytes),
+      pipeline_(log_, clock),
+      limit_(clock, 60'000) {}
+
+Agent::~Agent() = default;
+
+Status Agent::start(Config config) {
+  config_ = std::move(config);
+  log::set_level(level_of(config_.agent.log_level));
+  host_name_ = current_host_name();
+
+  auto id = load_agent_id(config_.agent.state_dir);
+  if (id.ok()) {
+    agent_id_ = *id;
+  } else {
+    agent_id_ = random_id();
+    std::string text = fmt::format("no lasting agent id, {} (create the folder, or set agent.state_dir)", id.error());
+    // The built-in defaults are for a first try by anybody.
+    config_.built_in ? log::debug("agent", "{}", text) : log::warning("agent", "{}", text);
+  }
+  // The log begins anew with every start, and so does the epoch of the ids.
+  id_prefix_ = fmt::format("{}-{:x}", agent_id_, start_ms_);
+
+  log_.set_max_bytes(config_.journal.max_bytes);
+  if (config_.journal.durability != "memory")
+    log::info("journal", "this build keeps the log in memory: durability is \"memory\", not \"{}\" max_bytes={}",
+              config_.journal.durability, format_size(config_.journal.max_bytes));
+  for (const OutputConfig& output : config_.outputs) {
+    auto made = make_output(output);
+    if (!made.ok()) return Error{made.error()};
+    (*made)->start();
+    outputs_[output.name] = std::move(*made);
+  }
+  pipeline_.configure(config_.agent);
+  read_tags_file(true);
+  tell_missing_sources();
+  return start_sources();
+}
+
+int Agent::run() {
+  ::signal(SIGPIPE, SIG_IGN);
+  auto on = [&](int number, std::function<void()> what) {
+    signals_.push_back(std::make_unique<SignalWatch>(loop_, number, std::move(what)));
+  };
+  on(SIGTERM, [this] { begin_stop(); });
+  on(SIGINT, [this] { begin_stop(); });
+  on(SIGHUP, [this] { reload(); });
+  drain_timer_ = std::make_unique<Timer>(loop_, [this] { check_drained(); });
+  retire_timer_ = std::make_unique<Timer>(loop_, [this] { sweep_retiring(); });
+  if (setup_.once) {
+    run_once_round();
+  } else {
+    start_timers();
+    ::malloc_trim(0);  // what parsing the configuration took
+    log::info("agent", "ready");
+    notify_service_manager("READY=1");
+  }
+  loop_.run();
+  return setup_.once && !once_delivered_ ? 1 : 0;
+}
+
+// ---- outputs ----------------------------------------------------------------------------------------------------
+
+WhenFull Agent::when_full(const OutputConfig& output) const {
+  const std::string& word = output.when_full.empty() ? config_.journal.when_full : output.when_full;
+  if (word == "drop_newest") return WhenFull::drop_newest;
+  if (word == "block") return WhenFull::block;
+  return WhenFull::drop_oldest;
+}
+
+Result<std::unique_ptr<Output>> Agent::make_output(const OutputConfig& config) {
+  auto descriptor = registry_.find(config.sink);
+  if (!descriptor.ok())
+    return Error{fmt::format("{}: error: output {}: {}", to_string(config.position), config.name, descriptor.error())};
+  LogReader& reader = log_.add_reader(config.name, when_full(config));
+  return Output::create(reader, clock_, config, **descriptor, {config.name, kVersion, agent_id_}, id_prefix_,
+                        config_.agent.host);
+}
+
+// Lets an output that is no longer configured deliver what it has, beside everything else.
+void Agent::retire_output(std::unique_ptr<Output> output, const char* why) {
+  log::info(output->config().name, "{}: delivering what is queued", why);
+  log_.close_reader(output->config().name);
+  output->drain();
+  retiring_.push_back({std::move(output), loop_.now_ms() + config_.agent.shutdown_timeout_ms});
+  retire_timer_->start(kDrainPollMs, 100);
+}
+
+void Agent::sweep_retiring() {
+  std::erase_if(retiring_, [this](Retiring& retiring) {
+    if (!retiring.output->join_for(0)) {
+      if (loop_.now_ms() >= retiring.deadline_ms) retiring.output->abandon();
+      return false;
+    }
+    std::string name = retiring.output->config().name;
+    uint64_t left = retiring.output->reader().snapshot().queued;
+    if (left > 0) log::warning(name, "removed with records={} not delivered", left);
+    retiring.output.reset();
+    if (!outputs_.contains(name)) log_.remove_reader(name);
+    return true;
+  });
+  if (retiring_.empty()) retire_timer_->stop();
+}
+
+// ---- sources ----------------------------------------------------------------------------------------------------
+
+void Agent::tell_missing_sources() const {
+  auto tell = [&](const char* source) {
+    std::string text = fmt::format("source.{} is on, but this build does not have it yet", source);
+    config_.built_in ? log::info("agent", "{}", text) : log::warning("agent", "{}", text);
+  };
+  for (const RiemannConfig& riemann : config_.riemann)
+    if (riemann.enabled) tell("riemann");
+  for (const FfwdConfig& ffwd : config_.ffwd)
+    if (ffwd.enabled) tell("ffwd");
+}
+
+Status Agent::start_sources() {
+  if (!setup_.once) {  // one round asks those that can be asked; listeners stay with the service that may be running
+    for (const StatsdConfig& config : config_.statsd) {
+      if (!config.enabled) continue;
+      auto source = open_statsd(config);
+      if (!source.ok()) return Error{source.error()};
+      statsd_[config.name].source = std::move(*source);
+    }
+  }
+  start_host();
+  return start_scripts();
+}
+
+Result<std::unique_ptr<statsd::StatsdSource>> Agent::open_statsd(const StatsdConfig& config) {
+  StatsdEntry& entry = statsd_[config.name];
+  entry.tags = std::make_shared<StringMap>(config.tags);
+  auto source = statsd::StatsdSource::open(
+      loop_, clock_, config, [this, tags = entry.tags](Batch&& batch) { pipeline_.push(std::move(batch), tags.get()); },
+      config_.built_in);
+  if (!source.ok()) statsd_.erase(config.name);
+  return source;
+}
+
+void Agent::start_host() {
+  host_timer_.reset();
+  host_.reset();
+  if (config_.host.empty() || !config_.host[0].enabled) return;
+  host_ = std::make_unique<HostCollectors>(config_.host[0], host_counts_);
+}
+
+Status Agent::start_scripts() {
+  scripts_.reset();
+  if (config_.scripts.empty() || !config_.scripts[0].enabled) return {};
+  const ScriptsConfig& config = config_.scripts[0];
+  ScriptContext context;
+  context.host = config_.agent.host;
+  context.agent_interval_ms = config_.agent.interval_ms;
+  context.trampoline = setup_.executable;
+  context.may_run = [this] { return !log_.blocked(); };
+  scripts_ = std::make_unique<ScriptSource>(
+      loop_, clock_, config, std::move(context), [this](Batch&& batch) { pipeline_.push(std::move(batch)); },
+      script_counts_);
+  return {};
+}
+
+void Agent::start_timers() {
+  interval_timer_ = std::make_unique<AlignedTimer>(loop_, clock_, config_.agent.interval_ms, 0,
+                                                   [this](const Tick& tick) { on_interval(tick); });
+  interval_timer_->start();
+  start_host_timer();
+  if (scripts_) {
+    Status started = scripts_->start();
+    if (!started.ok()) log::warning("scripts", "{} (no hooks until it is there)", started.error());
+  }
+}
+
+void Agent::start_host_timer() {
+  host_timer_.reset();
+  if (!host_) return;
+  int64_t interval = config_.host[0].interval_ms > 0 ? config_.host[0].interval_ms : config_.agent.interval_ms;
+  host_timer_ = std::make_unique<AlignedTimer>(loop_, clock_, interval, 0,
+                                               [this](const Tick& tick) { collect_host(tick.time_ms); });
+  host_timer_->start();
+  collect_host(clock_.wall_ms());  // the first one at once: somebody may be looking
+}
+
+// ---- each interval ----------------------------------------------------------------------------------------------
+
+void Agent::on_interval(const Tick& tick) {
+  if (tick.step_ms != 0) {
+    std::string text = fmt::format("the wall clock was set {} by {}", tick.step_ms > 0 ? "forward" : "back",
+                                   format_duration(std::abs(tick.step_ms)));
+    log::warning("agent", "{}", text);
+    push_event("runnel.clock_step", text, {{"step_ms", std::to_string(tick.step_ms)}});
+  }
+  watch_host_name();
+  read_tags_file(false);
+  flush_statsd(tick);
+  if (config_.agent.self_metrics) push_self_metrics(tick.time_ms);
+  write_metrics_file();
+}
+
+void Agent::flush_statsd(const Tick& tick) {
+  Tick whole = tick;
+  whole.interval_ms += std::exchange(held_interval_ms_, 0);
+  if (log_.blocked()) {
+    // Aggregates can wait where they are: the interval becomes longer and nothing is lost.
+    held_interval_ms_ = whole.interval_ms;
+    if (!std::exchange(told_blocked_, true))
+      log::warning("agent", "the log is full and an output says when_full = \"block\": sources wait");
+    return;
+  }
+  if (std::exchange(told_blocked_, false)) log::info("agent", "the log has room again: sources go on");
+  for (auto& [name, entry] : statsd_) entry.source->flush(whole);
+}
+
+void Agent::collect_host(int64_t time_ms) {
+  if (log_.blocked()) return;  // told by flush_statsd; totals and gauges lose nothing but a point in time
+  Batch batch("host");
+  host_->collect(batch, time_ms);
+  pipeline_.push(std::move(batch));
+}
+
+SelfReport Agent::make_report() const {
+  SelfReport report;
+  report.add(self::kInfo, {{"config", config_.hash}, {"version", kVersion}}, Number::integer(1));
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  auto seconds = [](timeval t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
+  report.add(self::kProcessCpu, {}, Number(seconds(usage.ru_utime) + seconds(usage.ru_stime)));
+  // proc(5): the second number of statm is resident pages.
+  if (auto statm = read_file("/proc/self/statm", 256); statm.ok())
+    if (auto parts = split(*statm, ' '); parts.size() > 1)
+      if (auto pages = parse_int(parts[1]))
+        report.add(self::kProcessMemory, {}, Number::integer(*pages * ::sysconf(_SC_PAGESIZE)));
+  for (const auto& [name, entry] : statsd_) entry.source->report(report);
+  if (scripts_) {
+    script_counts_.report(report, "scripts");
+    scripts_->report(report);
+  }
+  if (host_) {
+    host_counts_.report(report, "host");
+    host_->report(report);
+  }
+  for (const auto& [name, output] : outputs_) output->report(report);
+  return report;
+}
+
+void Agent::push_self_metrics(int64_t time_ms) {
+  Batch batch("runnel");
+  make_report().to_batch(batch, time_ms, start_ms_);
+  pipeline_.push(std::move(batch));
+}
+
+void Agent::write_metrics_file() {
+  if (config_.agent.metrics_file.empty()) return;
+  Status written = write_file_atomically(config_.agent.metrics_file, make_report().to_prometheus(), 0644);
+  if (!written.ok() && limit_.allow("metrics_file"))
+    log::warning("agent", "metrics_file: {}", written.error());
+}
+
+void Agent::push_event(const std::string& key, const std::string& description, std::initializer_list<Tag> attributes) {
+  Batch batch("runnel");
+  Event event;
+  event.series = batch.series(key, attributes);
+  event.description = batch.string(description);
+  batch.add(event);
+  pipeline_.push(std::move(batch));
+}
+
+void Agent::watch_host_name() {
+  std::string now = current_host_name();
+  if (now == host_name_ || now.empty()) return;
+  std::string before = std::exchange(host_name_, now);
+  if (config_.agent.host != before) return;  // configured by name: a rename changes nothing
+  config_.agent.host = now;
+  pipeline_.configure(config_.agent);
+  log::warning("agent", "the host was renamed from {} to {}", before, now);
+  push_event("runnel.host_renamed", fmt::format("{} is now {}", before, now), {{"from", before}, {"to", now}});
+}
+
+void Agent::read_tags_file(bool at_start) {
+  const std::string& path = config_.agent.tags_file;
+  if (path.empty()) {
+    if (!tags_file_seen_.empty()) pipeline_.set_file_tags({});
+    tags_file_seen_.clear();
+    return;
+  }
+  auto text = read_file(path, 64 << 10);
+  if (text.ok() && *text == tags_file_seen_ && !at_start) return;
+  auto tags = text.ok() ? parse_tags_file(*text) : Result<StringMap>(Error{text.error()});
+  if (!tags.ok()) {
+    // The tags that were read last stay: a file that is being rewritten must not rename every series.
+    if (limit_.allow("tags_file")) log::warning("agent", "tags_file {}: {}", path, tags.error());
+    return;
+  }
+  tags_file_seen_ = *text;
+  pipeline_.set_file_tags(*tags);
+  log::info("agent", "tags_file {}: tags={}", path, tags->size());
+}
+
+// ---- the end ----------------------------------------------------------------------------------------------------
+
+void Agent::run_once_round() {
+  if (host_) collect_host(clock_.wall_ms());
+  if (!scripts_) {
+    begin_stop();
+    return;
+  }
+  scripts_->run_once([this](bool) { begin_stop(); });
+}
+
+void Agent::begin_stop() {
+  if (stopping_) {
+    if (!abandoned_) log::warning("agent", "asked to stop again: ending at once");
+    abandoned_ = true;
+    drain_deadline_ms_ = 0;
+    check_drained();
+    return;
+  }
+  stopping_ = true;
+  if (!setup_.once) {
+    log::info("agent", "stopping: outputs have {} to deliver what is left", format_duration(config_.agent.shutdown_timeout_ms));
+    notify_service_manager("STOPPING=1");
+  }
+  Tick last{clock_.wall_ms(), 1, 0};
+  if (interval_timer_) last = interval_timer_->cut();
+  last.interval_ms += held_interval_ms_;
+  interval_timer_.reset();
+  host_timer_.reset();
+  if (scripts_) scripts_->stop();
+  for (auto& [name, entry] : statsd_) entry.source->stop(last);
+  if (config_.agent.self_metrics && !setup_.once) push_self_metrics(last.time_ms);
+  drain_deadline_ms_ = loop_.now_ms() + config_.agent.shutdown_timeout_ms;
+  for (auto& [name, output] : outputs_) output->drain();
+  drain_timer_->start(0, kDrainPollMs);
+}
+
+void Agent::check_drained() {
+  bool all_ended = true;
+  for (auto& [name, output] : outputs_) all_ended &= output->join_for(0);
+  for (Retiring& retiring : retiring_) all_ended &= retiring.output->join_for(0);
+  bool hooks_gone = !scripts_ || scripts_->idle();
+  if (all_ended && hooks_gone) {
+    finish();
+    return;
+  }
+  int64_t now = loop_.now_ms();
+  if (!all_ended && now >= drain_deadline_ms_) {
+    for (auto& [name, output] : outputs_) output->abandon();
+    for (Retiring& retiring : retiring_) retiring.output->abandon();
+  }
+  if (now >= drain_deadline_ms_ + kLetGoMs || (abandoned_ && all_ended)) finish();
+}
+
+void Agent::finish() {
+  drain_timer_->stop();
+  write_metrics_file();
+  bool ignored_interrupt = false;
+  for (auto& [name, output] : outputs_) {
+    ReaderSnapshot s = output->reader().snapshot();
+    uint64_t left = s.queued + s.in_flight, dropped = 0;
+    for (const auto& [reason, n] : s.dropped) dropped += n;
+    if (left > 0) log::warning(name, "records={} were not delivered before the end", left);
+    if (left > 0 || dropped > 0) once_delivered_ = false;
+    if (!output->join_for(0)) {
+      log::error(name, "its sink ignores interrupt: ending without it");
+      ignored_interrupt = true;
+    }
+  }
+  int code = setup_.once && !once_delivered_ ? 1 : 0;
+  log::info("agent", "stopped");
+  // A thread inside a plugin cannot be ended; unwinding under it would crash.
+  if (ignored_interrupt) ::_exit(code);
+  retiring_.clear();
+  outputs_.clear();
+  scripts_.reset();
+  statsd_.clear();
+  host_.reset();
+  signals_.clear();
+  drain_timer_.reset();
+  retire_timer_.reset();
+}
+
+}  // namespace runnel

@@ -1,0 +1,167 @@
+// SIGHUP: the new configuration is loaded, checked and prepared as a whole; only then something changes. What is equal in
+// both is not touched.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "agent/agent.h"
+#include "agent/catalog.h"
+#include "agent/notify.h"
+#include "base/log.h"
+
+namespace runnel {
+namespace {
+
+constexpr int64_t kHandOverMs = 5000;  // for a sink's write to return after interrupt
+
+}  // namespace
+
+void Agent::reload() {
+  if (stopping_ || setup_.once) return;
+  if (setup_.config_path.empty()) {
+    log::info("agent", "reload: no file is configured, nothing to read; outputs open their files again");
+    for (auto& [name, output] : outputs_) output->reopen();
+    return;
+  }
+  // sd_notify(3): Type=notify-reload wants the time at which the reload began.
+  notify_service_manager(fmt::format("RELOADING=1\nMONOTONIC_USEC={}", clock_.mono_ns() / 1000));
+  LoadResult loaded = load_config(setup_.config_path, make_catalog(registry_), false);
+  Status applied;
+  if (loaded.errors.empty()) {
+    applied = apply(std::move(loaded.config));
+    for (const Problem& warning : loaded.warnings) log::warning("config", "{}", to_string(warning));
+    if (!applied.ok()) log::error("config", "{}", applied.error());
+  } else {
+    for (const Problem& problem : loaded.errors) log::error("config", "{}", to_string(problem));
+  }
+  if (loaded.errors.empty() && applied.ok()) {
+    log::info("agent", "reloaded {} config={}", setup_.config_path, config_.hash);
+  } else {
+    log::error("agent", "not reloaded: the old configuration stays");
+  }
+  for (auto& [name, output] : outputs_) output->reopen();
+  notify_service_manager("READY=1");
+}
+
+Status Agent::apply(Config next) {
+  // Prepare what can fail: new outputs (not started), then listeners.
+  Config before = config_;
+  config_ = next;  // make_output and open_statsd read agent-wide values
+  std::map<std::string, std::unique_ptr<Output>> fresh;
+  auto undo = [&](const std::string& error) {
+    for (auto& [name, output] : fresh)
+      if (!outputs_.contains(name)) log_.remove_reader(name);
+    config_ = before;
+    return Error{error};
+  };
+  for (const OutputConfig& wanted : next.outputs) {
+    auto running = outputs_.find(wanted.name);
+    if (running != outputs_.end() && running->second->config() == wanted && next.agent.host == before.agent.host) continue;
+    // An output of that name may still be delivering what it had when it was removed: its reader goes on with us.
+    for (Retiring& retiring : retiring_) {
+      if (retiring.output->config().name != wanted.name) continue;
+      retiring.output->abandon();
+      if (!retiring.output->join_for(kHandOverMs)) return undo(fmt::format("output {}: still busy, try again", wanted.name));
+    }
+    sweep_retiring();
+    auto made = make_output(wanted);
+    if (!made.ok()) return undo(made.error());
+    fresh[wanted.name] = std::move(*made);
+  }
+  if (Status sources = apply_sources(next); !sources.ok()) return undo(sources.error());
+
+  // From here on nothing fails.
+  log_.set_max_bytes(next.journal.max_bytes);
+  for (auto it = outputs_.begin(); it != outputs_.end();) {
+    const std::string& name = it->first;
+    bool wanted = std::any_of(next.outputs.begin(), next.outputs.end(), [&](const auto& o) { return o.name == name; });
+    if (wanted && !fresh.contains(name)) {
+      ++it;
+      continue;
+    }
+    std::unique_ptr<Output> old = std::move(it->second);
+    it = outputs_.erase(it);
+    if (!wanted) {
+      retire_output(std::move(old), "removed from the configuration");
+    } else {
+      old->abandon();  // gives what it has not settled back to the reader, where the new one finds it
+      if (!old->join_for(kHandOverMs)) {
+        log::error(old->config().name, "its sink ignores interrupt: left behind, what it had in flight is lost to the new one");
+        old->leak();
+        (void)old.release();
+      }
+    }
+  }
+  for (const OutputConfig& output : next.outputs) log_.add_reader(output.name, when_full(output));
+  for (auto& [name, output] : fresh) {
+    log::info(name, "output started");
+    output->start();
+    outputs_[name] = std::move(output);
+  }
+  pipeline_.configure(config_.agent);
+  if (config_.agent.tags_file != before.agent.tags_file) tags_file_seen_.clear();
+  read_tags_file(config_.agent.tags_file != before.agent.tags_file);
+
+  bool interval_changed = next.agent.interval_ms != before.agent.interval_ms;
+  bool host_changed = next.host != before.host;
+  if (host_changed) start_host();
+  if (next.scripts != before.scripts || interval_changed || next.agent.host != before.agent.host) {
+    if (scripts_) scripts_->stop();
+    if (Status scripts = start_scripts(); !scripts.ok()) log::error("scripts", "{}", scripts.error());
+    if (scripts_)
+      if (Status started = scripts_->start(); !started.ok())
+        log::warning("scripts", "{} (no hooks until it is there)", started.error());
+  }
+  if (interval_changed) {
+    flush_statsd(interval_timer_->cut());
+    interval_timer_ = std::make_unique<AlignedTimer>(loop_, clock_, config_.agent.interval_ms, 0,
+                                                     [this](const Tick& tick) { on_interval(tick); });
+    interval_timer_->start();
+  }
+  if (interval_changed || host_changed) start_host_timer();
+  tell_missing_sources();
+  return {};
+}
+
+// Listeners: new ones are bound, changed ones rebound, and on the first error all is as before.
+Status Agent::apply_sources(const Config& next) {
+  std::vector<std::string> opened;
+  std::vector<std::pair<std::string, StatsdConfig>> changed;
+  auto undo = [&](const std::string& error) {
+    for (const std::string& name : opened) statsd_.erase(name);
+    for (const auto& [name, config] : changed)
+      if (Status back = statsd_[name].source->reconfigure(config); !back.ok())
+        log::error(name, "a listener could not be taken back: {}", back.error());
+    return Error{error};
+  };
+  for (const StatsdConfig& wanted : next.statsd) {
+    if (!wanted.enabled) continue;
+    auto it = statsd_.find(wanted.name);
+    if (it == statsd_.end()) {
+      auto source = open_statsd(wanted);
+      if (!source.ok()) return undo(source.error());
+      statsd_[wanted.name].source = std::move(*source);
+      opened.push_back(wanted.name);
+    } else if (!(it->second.source->config() == wanted)) {
+      StatsdConfig old = it->second.source->config();
+      if (Status done = it->second.source->reconfigure(wanted); !done.ok()) return undo(done.error());
+      changed.emplace_back(wanted.name, old);
+    }
+  }
+  for (const StatsdConfig& wanted : next.statsd)
+    if (auto it = statsd_.find(wanted.name); it != statsd_.end()) *it->second.tags = wanted.tags;
+  for (auto it = statsd_.begin(); it != statsd_.end();) {
+    bool wanted = std::any_of(next.statsd.begin(), next.statsd.end(),
+                              [&](const StatsdConfig& s) { return s.enabled && s.name == it->first; });
+    if (!wanted) {
+      Tick last{clock_.wall_ms(), config_.agent.interval_ms, 0};
+      it->second.source->stop(last);
+      it = statsd_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+  return {};
+}
+
+}  // namespace runnel
