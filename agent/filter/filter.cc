@@ -38,7 +38,8 @@ std::optional<std::string_view> in_event_tags(const Subject& s, std::string_view
 
 std::optional<std::string_view> look_up(const Node& node, const Subject& s) {
   switch (node.field) {
-    case Field::key: return s.series.name();
+    case Field::key:
+      return s.series.name();
     case Field::host: {
       const Origin* origin = origin_of(s);
       return origin && !origin->host.empty() ? std::optional<std::string_view>(origin->host) : std::nullopt;
@@ -47,8 +48,10 @@ std::optional<std::string_view> look_up(const Node& node, const Subject& s) {
       auto value = in_series(s, node.name);
       return value || s.sample ? value : in_event_tags(s, node.name);
     }
-    case Field::tag: return s.sample ? in_series(s, node.name) : in_event_tags(s, node.name);
-    case Field::attribute: return s.event ? in_series(s, node.name) : std::nullopt;
+    case Field::tag:
+      return s.sample ? in_series(s, node.name) : in_event_tags(s, node.name);
+    case Field::attribute:
+      return s.event ? in_series(s, node.name) : std::nullopt;
     case Field::resource: {
       const Origin* origin = origin_of(s);
       if (!origin) return std::nullopt;
@@ -63,14 +66,22 @@ std::optional<std::string_view> look_up(const Node& node, const Subject& s) {
 bool evaluate(const Node& node, const Subject& s) {
   auto holds = [&](const Node& child) { return evaluate(child, s); };
   switch (node.op) {
-    case Node::Op::always: return true;
-    case Node::Op::never: return false;
-    case Node::Op::all_of: return std::all_of(node.children.begin(), node.children.end(), holds);
-    case Node::Op::any_of: return std::any_of(node.children.begin(), node.children.end(), holds);
-    case Node::Op::negate: return !holds(node.children[0]);
-    case Node::Op::type_is: return node.event == (s.event != nullptr);
-    case Node::Op::kind_is: return s.sample && s.sample->kind == node.kind;
-    case Node::Op::present: return look_up(node, s).has_value();
+    case Node::Op::always:
+      return true;
+    case Node::Op::never:
+      return false;
+    case Node::Op::all_of:
+      return std::all_of(node.children.begin(), node.children.end(), holds);
+    case Node::Op::any_of:
+      return std::any_of(node.children.begin(), node.children.end(), holds);
+    case Node::Op::negate:
+      return !holds(node.children[0]);
+    case Node::Op::type_is:
+      return node.event == (s.event != nullptr);
+    case Node::Op::kind_is:
+      return s.sample && s.sample->kind == node.kind;
+    case Node::Op::present:
+      return look_up(node, s).has_value();
     case Node::Op::equal: {
       auto value = look_up(node, s);
       return value && *value == node.text;

@@ -1,6 +1,7 @@
 // Filter: FFWD's filter language as a compiled tree (docs/filters.md). `site = lon and not key ~ debug.`
-// Compiled while the configuration is read; matching allocates nothing. Not shared between threads: every output and
-// pipeline stage compiles its own (glibc's regexec takes a lock in the compiled expression). Moves, does not copy.
+// Compiled while the configuration is read; matching allocates nothing. Not shared between threads: every
+// output and pipeline stage compiles its own (glibc's regexec takes a lock in the compiled expression).
+// Moves, does not copy.
 #pragma once
 
 #include <memory>

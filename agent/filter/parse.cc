@@ -18,12 +18,19 @@
 namespace runnel::filter {
 namespace {
 
-bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
-bool is_keyword(std::string_view word) { return word == "and" || word == "or" || word == "not"; }
+bool is_space(char c) {
+  return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+}
+bool is_keyword(std::string_view word) {
+  return word == "and" || word == "or" || word == "not";
+}
 
-// The keyword that the word was meant to be: other operators people know, capitals, two letters swapped, one wrong.
+// The keyword that the word was meant to be: other operators people know, capitals, two letters swapped, one
+// wrong.
 std::string meant_keyword(std::string_view word, const std::vector<std::string>& keywords) {
-  auto known = [&](std::string_view k) { return std::find(keywords.begin(), keywords.end(), k) != keywords.end(); };
+  auto known = [&](std::string_view k) {
+    return std::find(keywords.begin(), keywords.end(), k) != keywords.end();
+  };
   for (auto [other, ours] : {std::pair{"&&", "and"}, {"&", "and"}, {"||", "or"}, {"|", "or"}, {"!", "not"}})
     if (word == other && known(ours)) return ours;
   std::string lower(word);
@@ -45,10 +52,13 @@ class Parser {
   explicit Parser(std::string_view text) : text_(text) {}
 
   Result<Node> parse() {
-    if (text_.size() > kMaxText) return Error{fmt::format("a filter is at most {} long", format_size(kMaxText))};
+    if (text_.size() > kMaxText)
+      return Error{fmt::format("a filter is at most {} long", format_size(kMaxText))};
     skip_space();
     if (at_ < text_.size() && text_[at_] == '[')
-      return fail(at_, "expected a condition, got \"[\" (FFWD's list [\"=\", \"site\", \"lon\"] is written site = lon)");
+      return fail(
+          at_,
+          "expected a condition, got \"[\" (FFWD's list [\"=\", \"site\", \"lon\"] is written site = lon)");
     auto tree = any();
     if (!tree) return tree;
     if (at_ < text_.size()) return unexpected_after_condition("the end");
@@ -107,8 +117,9 @@ class Parser {
     if (!left->quoted) {
       if (left->text.empty()) return unexpected_instead_of_condition(left->at);
       if (is_keyword(left->text))
-        return fail(left->at, fmt::format("expected a condition, got \"{0}\" (a tag of that name: \"{0}\" in quotes)",
-                                          left->text));
+        return fail(left->at,
+                    fmt::format("expected a condition, got \"{0}\" (a tag of that name: \"{0}\" in quotes)",
+                                left->text));
       if (left->text == "true" || left->text == "false") {
         Node node;
         node.op = left->text == "true" ? Node::Op::always : Node::Op::never;
@@ -118,10 +129,13 @@ class Parser {
     }
     last_ = *left;
     skip_space();
-    bool differs = text_.substr(at_).starts_with("!="), equals = !differs && peek() == '=', match = peek() == '~';
+    bool differs = text_.substr(at_).starts_with("!="), equals = !differs && peek() == '=',
+         match = peek() == '~';
     if (!left->quoted && left->text == "type") {
       if (!differs && !equals)
-        return fail(at_, fmt::format("expected \"=\" or \"!=\" after type, got {} (a tag of that name: tag.type)", got()));
+        return fail(
+            at_,
+            fmt::format("expected \"=\" or \"!=\" after type, got {} (a tag of that name: tag.type)", got()));
       at_ += differs ? 2 : 1;
       return type(differs);
     }
@@ -173,9 +187,11 @@ class Parser {
       names.emplace_back(kind_name(kind));
     }
     std::string meant = meant_keyword(right->text, names);
-    return fail(right->at,
-                fmt::format("expected metric, event, counter, total, gauge, distribution or set, got \"{}\"{}",
-                            excerpt(right->text, 40), meant.empty() ? "" : fmt::format(" (did you mean {}?)", meant)));
+    return fail(
+        right->at,
+        fmt::format("expected metric, event, counter, total, gauge, distribution or set, got \"{}\"{}",
+                    excerpt(right->text, 40),
+                    meant.empty() ? "" : fmt::format(" (did you mean {}?)", meant)));
   }
 
   Status set_field(Node& node, const Word& left) {
@@ -192,15 +208,16 @@ class Parser {
       node.name = left.text.substr(prefix.size());
       if (!node.name.empty()) return {};
       skip_space();
-      return Error{fmt::format("column {}: expected a name after \"{}\", got {}", column(left.at + prefix.size()),
-                               prefix, got())};
+      return Error{fmt::format("column {}: expected a name after \"{}\", got {}",
+                               column(left.at + prefix.size()), prefix, got())};
     }
     return {};
   }
 
   Result<Pattern> pattern() {
     size_t from = at_;
-    if (peek() == '=') return fail(at_, "expected a pattern, got \"=\" (a pattern is one \"~\" without \"=\")");
+    if (peek() == '=')
+      return fail(at_, "expected a pattern, got \"=\" (a pattern is one \"~\" without \"=\")");
     if (peek() == '/') return slashes();
     std::string text;
     if (peek() == '"' || peek() == '\'') {
@@ -225,7 +242,8 @@ class Parser {
       }
       if (text.empty()) return fail(from, fmt::format("expected a pattern, got {}", got()));
       if (is_keyword(text))
-        return fail(from, fmt::format("expected a pattern, got \"{0}\" (if it is one: \"{0}\" in quotes)", text));
+        return fail(from,
+                    fmt::format("expected a pattern, got \"{0}\" (if it is one: \"{0}\" in quotes)", text));
     }
     last_ = {text, from, true};
     if (text.find_first_of("^$[](){}|+?*\\") == std::string::npos) return Pattern::prefix(text);
@@ -243,12 +261,16 @@ class Parser {
       text += text_[at_++];
     }
     if (at_ == text_.size())
-      return fail(from, "a regular expression in slashes has no \"/\" at its end (a prefix that begins with / needs quotes)");
+      return fail(from,
+                  "a regular expression in slashes has no \"/\" at its end (a prefix that begins with / "
+                  "needs quotes)");
     at_++;
     if (at_ < text_.size() && !is_space(text_[at_]) && text_[at_] != ')')
-      return fail(at_, fmt::format("expected a space behind the regular expression, got {} (a prefix that begins with / "
-                                   "needs quotes)",
-                                   got()));
+      return fail(
+          at_,
+          fmt::format("expected a space behind the regular expression, got {} (a prefix that begins with / "
+                      "needs quotes)",
+                      got()));
     last_ = {text, from, true};
     return regex(text, from);
   }
@@ -292,15 +314,28 @@ class Parser {
     char c = peek();
     at_++;
     switch (c) {
-      case 'n': out += '\n'; return {};
-      case 't': out += '\t'; return {};
-      case 'r': out += '\r'; return {};
-      case '\\': case '"': case '\'': out += c; return {};
+      case 'n':
+        out += '\n';
+        return {};
+      case 't':
+        out += '\t';
+        return {};
+      case 'r':
+        out += '\r';
+        return {};
+      case '\\':
+      case '"':
+      case '\'':
+        out += c;
+        return {};
       case 'x': {
         int value = 0, digits = 0;
         for (; digits < 2 && at_ < text_.size(); digits++, at_++) {
           char d = text_[at_];
-          int digit = d >= '0' && d <= '9' ? d - '0' : d >= 'a' && d <= 'f' ? d - 'a' + 10 : d >= 'A' && d <= 'F' ? d - 'A' + 10 : -1;
+          int digit = d >= '0' && d <= '9'   ? d - '0'
+                      : d >= 'a' && d <= 'f' ? d - 'a' + 10
+                      : d >= 'A' && d <= 'F' ? d - 'A' + 10
+                                             : -1;
           if (digit < 0) break;
           value = value * 16 + digit;
         }
@@ -310,7 +345,8 @@ class Parser {
         }
         break;
       }
-      default: break;
+      default:
+        break;
     }
     if (at_ > text_.size()) return unclosed(from, quote);
     return fail(from, "unknown escape (\\\" \\\\ \\n \\r \\t \\xNN; a backslash itself is \\\\)");
@@ -322,7 +358,8 @@ class Parser {
       return fail(right.at, fmt::format("expected a text, got {}{}", got(),
                                         peek() == '(' || peek() == ')' ? "" : " (the empty text is \"\")"));
     if (is_keyword(right.text))
-      return fail(right.at, fmt::format("expected a text, got \"{0}\" (if it is one: \"{0}\" in quotes)", right.text));
+      return fail(right.at,
+                  fmt::format("expected a text, got \"{0}\" (if it is one: \"{0}\" in quotes)", right.text));
     return {};
   }
 
@@ -335,8 +372,12 @@ class Parser {
 
   // ---- errors
 
-  Error fail(size_t at, std::string_view what) const { return {fmt::format("column {}: {}", column(at), what)}; }
-  Error unclosed(size_t from, char quote) const { return fail(from, fmt::format("a text has no {} at its end", quote)); }
+  Error fail(size_t at, std::string_view what) const {
+    return {fmt::format("column {}: {}", column(at), what)};
+  }
+  Error unclosed(size_t from, char quote) const {
+    return fail(from, fmt::format("a text has no {} at its end", quote));
+  }
 
   Error unexpected_instead_of_condition(size_t at) const {
     if (peek() == '!') return fail(at, "expected a condition, got \"!\" (did you mean not?)");
@@ -362,7 +403,9 @@ class Parser {
 
   std::string_view next_token() const {
     size_t end = at_;
-    while (end < text_.size() && !is_space(text_[end]) && (end == at_ || (text_[end] != '(' && text_[end] != ')'))) end++;
+    while (end < text_.size() && !is_space(text_[end]) &&
+           (end == at_ || (text_[end] != '(' && text_[end] != ')')))
+      end++;
     return text_.substr(at_, end - at_);
   }
   std::string got() const {
@@ -397,6 +440,8 @@ class Parser {
 
 }  // namespace
 
-Result<Node> parse(std::string_view text) { return Parser(text).parse(); }
+Result<Node> parse(std::string_view text) {
+  return Parser(text).parse();
+}
 
 }  // namespace runnel::filter

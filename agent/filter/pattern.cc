@@ -8,10 +8,11 @@
 namespace runnel::filter {
 namespace {
 
-// glibc's regcomp unrolls intervals and recurses into groups, so that a short text can cost gigabytes or the stack.
+// glibc's regcomp unrolls intervals and recurses into groups, so that a short text can cost gigabytes or the
+// stack.
 constexpr size_t kMaxExpression = 1024;
-constexpr size_t kMaxGroups = 32;      // nesting
-constexpr double kMaxRepeats = 1000;   // product of the bounds of all intervals
+constexpr size_t kMaxGroups = 32;     // nesting
+constexpr double kMaxRepeats = 1000;  // product of the bounds of all intervals
 
 constexpr std::string_view kMeta = "^$[](){}|+?*\\.";
 
@@ -109,10 +110,14 @@ Result<Pattern> Pattern::regex(std::string_view expression) {
 
 bool Pattern::matches(std::string_view text) const {
   switch (kind_) {
-    case Kind::prefix: return text.starts_with(literal_);
-    case Kind::contains: return text.find(literal_) != std::string_view::npos;
-    case Kind::equals: return text == literal_;
-    case Kind::regex: break;
+    case Kind::prefix:
+      return text.starts_with(literal_);
+    case Kind::contains:
+      return text.find(literal_) != std::string_view::npos;
+    case Kind::equals:
+      return text == literal_;
+    case Kind::regex:
+      break;
   }
   // REG_STARTEND (BSD and glibc): the text is bounded by its size instead of a NUL that a view does not have.
   regmatch_t range{0, static_cast<regoff_t>(text.size())};

@@ -1,4 +1,5 @@
-// Pattern: the right side of `~`. A regular expression is only kept as one where nothing simpler does the same:
+// Pattern: the right side of `~`. A regular expression is only kept as one where nothing simpler does the
+// same:
 // `^api\.` is a prefix, `/lon/` a search for a literal, `^a$` equality. One owner, one thread.
 #pragma once
 
@@ -17,8 +18,8 @@ class Pattern {
   enum class Kind { prefix, contains, equals, regex };
 
   static Pattern prefix(std::string_view text);
-  // POSIX extended regular expression, found anywhere in the text unless anchored. The error says what is wrong with
-  // it, without a position.
+  // POSIX extended regular expression, found anywhere in the text unless anchored. The error says what is
+  // wrong with it, without a position.
   static Result<Pattern> regex(std::string_view expression);
 
   bool matches(std::string_view text) const;

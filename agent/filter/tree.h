@@ -26,17 +26,17 @@ enum class Field {
 struct Node {
   enum class Op { always, never, all_of, any_of, negate, type_is, kind_is, present, equal, match };
   Op op = Op::always;
-  std::vector<Node> children;  // all_of, any_of, negate
-  Field field = Field::key;    // present, equal, match
-  std::string name;            // of the tag, attribute or resource
-  std::string text;            // equal
+  std::vector<Node> children;      // all_of, any_of, negate
+  Field field = Field::key;        // present, equal, match
+  std::string name;                // of the tag, attribute or resource
+  std::string text;                // equal
   std::optional<Pattern> pattern;  // match
   bool event = false;              // type_is
   Kind kind = Kind::gauge;         // kind_is
 };
 
 inline constexpr size_t kMaxText = 64 * 1024;
-inline constexpr size_t kMaxDepth = 64;     // parentheses and `not`: bounds the stack of parser and matcher
+inline constexpr size_t kMaxDepth = 64;  // parentheses and `not`: bounds the stack of parser and matcher
 inline constexpr size_t kMaxNodes = 10'000;
 
 Result<Node> parse(std::string_view text);

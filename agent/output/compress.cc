@@ -56,7 +56,8 @@ class GzipCompressor final : public Compressor {
     if (ready_) {
       result = deflateReset(&stream_);
     } else {
-      // 15 + 16: the largest window (32 KiB) with a gzip header; memLevel 8 is zlib's default, 256 KiB altogether.
+      // 15 + 16: the largest window (32 KiB) with a gzip header; memLevel 8 is zlib's default, 256 KiB
+      // altogether.
       result = deflateInit2(&stream_, level_, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY);
       ready_ = result == Z_OK;
     }
@@ -95,13 +96,13 @@ class ZstdCompressor final : public Compressor {
       context_.reset(ZSTD_createCCtx());
       if (!context_) return Error{"zstd: out of memory"};
     }
-    for (auto [parameter, value] : {std::pair{ZSTD_c_compressionLevel, level_},
-                                    std::pair{ZSTD_c_windowLog, kZstdMaxWindowLog}}) {
+    for (auto [parameter, value] :
+         {std::pair{ZSTD_c_compressionLevel, level_}, std::pair{ZSTD_c_windowLog, kZstdMaxWindowLog}}) {
       size_t result = ZSTD_CCtx_setParameter(context_.get(), parameter, value);
       if (ZSTD_isError(result)) return failure(result);
     }
-    // One call with the whole text: zstd knows its size, shrinks window and tables to it, and writes the size into
-    // the frame, so that receivers can allocate at once.
+    // One call with the whole text: zstd knows its size, shrinks window and tables to it, and writes the size
+    // into the frame, so that receivers can allocate at once.
     size_t bound = ZSTD_compressBound(in.size());
     char* to = scratch_.get(bound);
     size_t size = ZSTD_compress2(context_.get(), to, bound, in.data(), in.size());
@@ -129,16 +130,17 @@ const CompressionInfo* find_compression(std::string_view name) {
 
 }  // namespace
 
-// Why these defaults: encode_bench levels, 1000 series of 150 (influx) and 216 (json) bytes, codec alone in ns a value,
-// then bytes a value. The agent's promise is encoding + compressing within 1 µs a value; encoding takes 0.1–0.2.
+// Why these defaults: encode_bench levels, 1000 series of 150 (influx) and 216 (json) bytes, codec alone in
+// ns a value, then bytes a value. The agent's promise is encoding + compressing within 1 µs a value; encoding
+// takes 0.1–0.2.
 //            influx            json                              influx            json
 //   gzip 1   174 ns  10.3 B   240 ns  10.8 B      zstd −1    59 ns  10.8 B    96 ns  11.2 B
 //   gzip 3   188 ns   9.9 B   329 ns  10.2 B      zstd  1    66 ns   9.0 B   105 ns   9.4 B
 //   gzip 4   372 ns   9.5 B   630 ns   9.7 B      zstd  3    71 ns   9.4 B   125 ns   9.8 B
 //   gzip 6   560 ns   8.4 B   750 ns   8.7 B      zstd  5   376 ns   8.1 B   739 ns   8.5 B
 //   gzip 9  1560 ns   7.6 B  2390 ns   7.8 B      zstd  9   805 ns   7.0 B  1405 ns   7.3 B
-// gzip 3 is the last level of zlib's fast matcher, zstd 1 beats 2 and 3 on such texts: the next byte saved costs three
-// times the time. Who pays for traffic sets compression_level = 6.
+// gzip 3 is the last level of zlib's fast matcher, zstd 1 beats 2 and 3 on such texts: the next byte saved
+// costs three times the time. Who pays for traffic sets compression_level = 6.
 const std::vector<CompressionInfo>& compressions() {
   static const std::vector<CompressionInfo> kCompressions = {
       {"none", "as encoded", 0, 0, 0},
@@ -159,8 +161,8 @@ Status check_compression(std::string_view name, int64_t level) {
   }
   if (level == 0 || (level >= info->min_level && level <= info->max_level)) return {};
   if (info->max_level == 0) return Error{fmt::format("compression \"{}\" takes no level", name)};
-  return Error{fmt::format("compression level {} is out of range for {} ({} to {}, 0 for its default)", level, name,
-                           info->min_level, info->max_level)};
+  return Error{fmt::format("compression level {} is out of range for {} ({} to {}, 0 for its default)", level,
+                           name, info->min_level, info->max_level)};
 }
 
 Result<std::unique_ptr<Compressor>> Compressor::create(std::string_view name, int64_t level) {

@@ -1,5 +1,5 @@
-// Compression of payloads. One instance an output and thread; contexts are made at the first payload and reused, so
-// that an output that never sends holds no compression memory.
+// Compression of payloads. One instance an output and thread; contexts are made at the first payload and
+// reused, so that an output that never sends holds no compression memory.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ class Compressor {
 
   virtual std::string_view content_encoding() const = 0;  // "gzip", "zstd", or "" for none
 
-  // Replaces `out` by one complete gzip member or zstd frame (or by a copy). Payloads written one behind the other
-  // decompress to their texts one behind the other.
+  // Replaces `out` by one complete gzip member or zstd frame (or by a copy). Payloads written one behind the
+  // other decompress to their texts one behind the other.
   virtual Status compress(std::string_view in, std::string& out) = 0;
 };
 

@@ -1,9 +1,10 @@
 // What it costs to encode and compress 1000 series, and what they weigh. Prints a JSON object a line.
 //
-// Yardsticks, in the same run and on the same bytes: memcpy of the encoded payload (what any encoder must at least
-// do), and the codec alone, called straight from its library at the same level with a context kept between calls.
-// `ratio` is encode + compress through the agent's classes over the sum of the two yardsticks. Times are CPU time of
-// the thread, the best of many rounds: the machine may be busy. Values change between rounds, series do not.
+// Yardsticks, in the same run and on the same bytes: memcpy of the encoded payload (what any encoder must at
+// least do), and the codec alone, called straight from its library at the same level with a context kept
+// between calls. `ratio` is encode + compress through the agent's classes over the sum of the two yardsticks.
+// Times are CPU time of the thread, the best of many rounds: the machine may be busy. Values change between
+// rounds, series do not.
 //
 //   encode_bench            the default levels, with yardsticks; exit 1 where a target is missed
 //   encode_bench levels     every level worth considering: the numbers behind the defaults in compress.cc
@@ -37,10 +38,11 @@ int64_t cpu_ns() {
   return t.tv_sec * 1'000'000'000 + t.tv_nsec;
 }
 
-// Counters and gauges as a web service with StatsD and the host collectors make them: three tags of the sender,
-// `site` from the agent's configuration, the host in the origin.
+// Counters and gauges as a web service with StatsD and the host collectors make them: three tags of the
+// sender, `site` from the agent's configuration, the host in the origin.
 Batch make_batch(unsigned round) {
-  static const char* const kRoutes[] = {"users", "orders", "cart", "search", "login", "images", "health", "payments"};
+  static const char* const kRoutes[] = {"users", "orders", "cart",   "search",
+                                        "login", "images", "health", "payments"};
   static const char* const kMethods[] = {"GET", "POST", "PUT", "DELETE"};
   static const char* const kStatus[] = {"200", "304", "404", "500"};
   static const char* const kDevices[] = {"sda", "sdb", "nvme0n1", "nvme1n1", "dm-0", "dm-1", "md0", "loop0"};
@@ -50,7 +52,8 @@ Batch make_batch(unsigned round) {
   batch.origins[0].host = "web-1.lon.example.net";
   int64_t time = 1'763'769'600'000 + round * 10'000;
   size_t made = 0;
-  auto add = [&](std::string_view name, std::initializer_list<Tag> tags, Kind kind, Number value, const char* unit) {
+  auto add = [&](std::string_view name, std::initializer_list<Tag> tags, Kind kind, Number value,
+                 const char* unit) {
     if (made == kSeries) return;
     Sample s;
     s.series = batch.series(name, tags);
@@ -75,23 +78,25 @@ Batch make_batch(unsigned round) {
     for (const char* route : kRoutes)
       for (const char* method : kMethods)
         add(fmt::format("api.pool{}.in_flight", pool),
-            {{"method", method}, {"route", route}, {"site", "lon"}, {"version", "1.4.2"}}, Kind::gauge, whole(50), "1");
+            {{"method", method}, {"route", route}, {"site", "lon"}, {"version", "1.4.2"}}, Kind::gauge,
+            whole(50), "1");
   for (int cpu = 0; cpu < 32; cpu++)  // 256 gauges
     for (const char* mode : kModes)
       add("system.cpu.utilization",
-          {{"cpu", fmt::format("{}", cpu)}, {"mode", mode}, {"rack", "r12"}, {"site", "lon"}}, Kind::gauge, fraction(),
-          "1");
+          {{"cpu", fmt::format("{}", cpu)}, {"mode", mode}, {"rack", "r12"}, {"site", "lon"}}, Kind::gauge,
+          fraction(), "1");
   for (const char* device : kDevices)  // 8 × 2 × 3 = 48 totals and gauges
     for (const char* direction : {"read", "write"}) {
-      std::initializer_list<Tag> tags = {{"device", device}, {"direction", direction}, {"rack", "r12"}, {"site", "lon"}};
+      std::initializer_list<Tag> tags = {
+          {"device", device}, {"direction", direction}, {"rack", "r12"}, {"site", "lon"}};
       add("system.disk.io", tags, Kind::counter, whole(100'000'000), "By");
       add("system.disk.operations", tags, Kind::counter, whole(100'000), "1");
       add("system.disk.latency", tags, Kind::gauge, fraction(), "ms");
     }
   for (int queue = 0; made < kSeries; queue++)
     add("worker.queue.depth",
-        {{"queue", fmt::format("mail-{:03}", queue)}, {"rack", "r12"}, {"site", "lon"}, {"tier", "back"}}, Kind::gauge,
-        queue % 3 == 0 ? fraction() : whole(1000), "1");
+        {{"queue", fmt::format("mail-{:03}", queue)}, {"rack", "r12"}, {"site", "lon"}, {"tier", "back"}},
+        Kind::gauge, queue % 3 == 0 ? fraction() : whole(1000), "1");
   return batch;
 }
 
@@ -151,7 +156,8 @@ class BareCodec {
   ZSTD_CCtx* context_ = nullptr;
 };
 
-bool measure(std::string_view encoding, std::string_view compression, int level, const std::vector<Batch>& batches) {
+bool measure(std::string_view encoding, std::string_view compression, int level,
+             const std::vector<Batch>& batches) {
   auto encoder = find_encoder(encoding)->make();
   auto compressor = Compressor::create(compression, level);
   if (!compressor) std::abort();
@@ -161,7 +167,9 @@ bool measure(std::string_view encoding, std::string_view compression, int level,
 
   std::string text, payload;
   size_t bytes = 0, payload_bytes = 0, payloads = 0;
-  auto batch = [&](int round) -> const Batch& { return batches[static_cast<size_t>(round) % batches.size()]; };
+  auto batch = [&](int round) -> const Batch& {
+    return batches[static_cast<size_t>(round) % batches.size()];
+  };
   double encode_ns = best_ns([&](int round) {
     if (encode(*encoder, batch(round), text) != kSeries) std::abort();
   });
@@ -180,11 +188,14 @@ bool measure(std::string_view encoding, std::string_view compression, int level,
   double values = static_cast<double>(payloads * kSeries);
   fmt::print(
       "{{\"bench\":\"encode\",\"encoding\":\"{}\",\"compression\":\"{}\",\"level\":{},\"series\":{},"
-      "\"encode_ns\":{:.0f},\"encode_compress_ns\":{:.0f},\"memcpy_ns\":{:.1f},\"codec_ns\":{:.0f},\"ratio\":{:.2f},"
+      "\"encode_ns\":{:.0f},\"encode_compress_ns\":{:.0f},\"memcpy_ns\":{:.1f},\"codec_ns\":{:.0f},\"ratio\":"
+      "{:.2f},"
       "\"text_bytes_per_value\":{:.1f},\"bytes_per_value\":{:.2f}}}\n",
-      encoding, compression, actual, kSeries, encode_ns, both_ns, copy_ns, codec_ns, both_ns / (copy_ns + codec_ns),
-      static_cast<double>(bytes) / values, static_cast<double>(payload_bytes) / values);
-  bool target = (encoding == "json" && compression == "zstd") || (encoding == "influx" && compression == "gzip");
+      encoding, compression, actual, kSeries, encode_ns, both_ns, copy_ns, codec_ns,
+      both_ns / (copy_ns + codec_ns), static_cast<double>(bytes) / values,
+      static_cast<double>(payload_bytes) / values);
+  bool target =
+      (encoding == "json" && compression == "zstd") || (encoding == "influx" && compression == "gzip");
   return !target || level != 0 || both_ns <= kTargetNs;
 }
 
@@ -200,9 +211,11 @@ int main(int argc, char** argv) {
       for (int level : {1, 2, 3, 4, 5, 6, 9}) measure(encoding, "gzip", level, batches);
       for (int level : {-5, -1, 1, 2, 3, 4, 5, 6, 9}) measure(encoding, "zstd", level, batches);
     } else {
-      for (const char* compression : {"none", "gzip", "zstd"}) good &= measure(encoding, compression, 0, batches);
+      for (const char* compression : {"none", "gzip", "zstd"})
+        good &= measure(encoding, compression, 0, batches);
     }
   }
-  if (!good) fmt::print(stderr, "encode_bench: json + zstd or influx + gzip above {} ns a series\n", kTargetNs);
+  if (!good)
+    fmt::print(stderr, "encode_bench: json + zstd or influx + gzip above {} ns a series\n", kTargetNs);
   return good ? 0 : 1;
 }

@@ -1,4 +1,5 @@
-// The encodings of this build, one a file: json.cc, influx.cc, pretty.cc. Only the table in encoder.cc reads this.
+// The encodings of this build, one a file: json.cc, influx.cc, pretty.cc. Only the table in encoder.cc reads
+// this.
 #pragma once
 
 #include <memory>

@@ -1,11 +1,16 @@
-// The `influx` encoding: InfluxDB line protocol v2 (docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol),
-// which VictoriaMetrics, Telegraf and QuestDB read too. Decisions, with their reasons, are in docs/encodings.md:
-//   numbers   are always floats, also where they are whole. A field that is once an integer and once a float is a
-//             conflict that InfluxDB refuses, and whether a sum is whole depends on what was sent. All digits of a
-//             64-bit integer are written; InfluxDB and VictoriaMetrics keep 53 bits of them.
-//   kind      is the tag `metric_type` as Telegraf's and Vector's users know it, the unit the tag `unit`, the host
-//             `host`: only where the series has no tag of that name, and in their sorted place (InfluxDB asks for it).
-//   an event  is a line with metric_type=event: attributes are tags; state, description and the list of tags are string
+// The `influx` encoding: InfluxDB line protocol v2
+// (docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol), which VictoriaMetrics, Telegraf and
+// QuestDB read too. Decisions, with their reasons, are in docs/encodings.md:
+//   numbers   are always floats, also where they are whole. A field that is once an integer and once a float
+//   is a
+//             conflict that InfluxDB refuses, and whether a sum is whole depends on what was sent. All digits
+//             of a 64-bit integer are written; InfluxDB and VictoriaMetrics keep 53 bits of them.
+//   kind      is the tag `metric_type` as Telegraf's and Vector's users know it, the unit the tag `unit`, the
+//   host
+//             `host`: only where the series has no tag of that name, and in their sorted place (InfluxDB asks
+//             for it).
+//   an event  is a line with metric_type=event: attributes are tags; state, description and the list of tags
+//   are string
 //             fields, ttl and value numbers.
 #include <cmath>
 
@@ -15,7 +20,8 @@
 namespace runnel {
 namespace {
 
-// What fits int64 nanoseconds, without the few values at the ends that InfluxDB keeps for itself: until year 2262.
+// What fits int64 nanoseconds, without the few values at the ends that InfluxDB keeps for itself: until year
+// 2262.
 constexpr int64_t kMaxTimeMs = 9'223'372'036'854;
 
 class InfluxEncoder final : public Encoder {
@@ -93,7 +99,8 @@ class InfluxEncoder final : public Encoder {
   }
 
   // measurement,tag=value,… and a space. Three tags of ours are merged into those of the series.
-  void identity(const SeriesView& series, std::string_view host, std::string_view type, std::string_view unit) {
+  void identity(const SeriesView& series, std::string_view host, std::string_view type,
+                std::string_view unit) {
     std::string_view name = series.name();
     if (name.empty()) w_.put('_');
     if (!name.empty() && name[0] == '#') w_.put('\\');  // a line that begins with # is a comment
@@ -131,7 +138,8 @@ class InfluxEncoder final : public Encoder {
     w_.literal("\",");
   }
 
-  // False where no field was written from `fields` on: NaN and infinity have no spelling in the line protocol.
+  // False where no field was written from `fields` on: NaN and infinity have no spelling in the line
+  // protocol.
   bool finish(size_t fields, int64_t time_ms, std::string& out) {
     if (w_.size() == fields) return false;
     w_.drop_last();  // the comma behind the last field
@@ -147,6 +155,8 @@ class InfluxEncoder final : public Encoder {
 
 }  // namespace
 
-std::unique_ptr<Encoder> make_influx_encoder() { return std::make_unique<InfluxEncoder>(); }
+std::unique_ptr<Encoder> make_influx_encoder() {
+  return std::make_unique<InfluxEncoder>();
+}
 
 }  // namespace runnel

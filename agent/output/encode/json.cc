@@ -47,6 +47,7 @@ class JsonEncoder final : public Encoder {
         w_.number(value);
         w_.put(',');
       });
+      if (w_.view().back() == '{') return false;  // not one number in it
       close_map();
     } else {
       w_.number(sample.value);
@@ -137,6 +138,8 @@ class JsonEncoder final : public Encoder {
 
 }  // namespace
 
-std::unique_ptr<Encoder> make_json_encoder() { return std::make_unique<JsonEncoder>(); }
+std::unique_ptr<Encoder> make_json_encoder() {
+  return std::make_unique<JsonEncoder>();
+}
 
 }  // namespace runnel

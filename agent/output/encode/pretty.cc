@@ -1,5 +1,6 @@
-// The `pretty` encoding, for eyes: `time key{tag=value,…} value unit (what it is)`, aligned. Local time, because who
-// reads along looks at a wall clock. Numbers are cut to six digits where they are not whole; nothing reads this back.
+// The `pretty` encoding, for eyes: `time key{tag=value,…} value unit (what it is)`, aligned. Local time,
+// because who reads along looks at a wall clock. Numbers are cut to six digits where they are not whole;
+// nothing reads this back.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,11 +14,13 @@
 namespace runnel {
 namespace {
 
-constexpr size_t kMinKeyWidth = 40, kMaxKeyWidth = 76;  // the column grows to what it has seen, up to a terminal's half
+constexpr size_t kMinKeyWidth = 40,
+                 kMaxKeyWidth = 76;  // the column grows to what it has seen, up to a terminal's half
 constexpr size_t kValueWidth = 12;
 
 size_t columns(std::string_view text) {  // code points: near enough to terminal columns for names
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
 }
 
 class PrettyEncoder final : public Encoder {
@@ -145,7 +148,7 @@ class PrettyEncoder final : public Encoder {
   }
   std::string_view short_number(double value) {
     number_ = value == std::trunc(value) && std::fabs(value) < 1e15 ? fmt::format("{:.0f}", value)
-                                                                     : fmt::format("{:.6g}", value);
+                                                                    : fmt::format("{:.6g}", value);
     return number_;
   }
 
@@ -157,6 +160,8 @@ class PrettyEncoder final : public Encoder {
 
 }  // namespace
 
-std::unique_ptr<Encoder> make_pretty_encoder() { return std::make_unique<PrettyEncoder>(); }
+std::unique_ptr<Encoder> make_pretty_encoder() {
+  return std::make_unique<PrettyEncoder>();
+}
 
 }  // namespace runnel

@@ -45,18 +45,26 @@ void Writer::number(double value) {
     if (value == 0 && std::signbit(value)) return literal("-0.0");
     return integer(static_cast<int64_t>(value));
   }
-  room(32);
-  at_ = std::to_chars(at_, at_ + 32, value).ptr;
+  char* from = room(32);
+  at_ = std::to_chars(from, from + 32, value).ptr;
+  // Twenty digits without a point are an integer to strict readers, and one that does not fit 64 bits.
+  if (std::string_view(from, static_cast<size_t>(at_ - from)).find_first_of(".e") == std::string_view::npos)
+    literal(".0");
 }
 
 void Writer::number_float(float value) {
-  room(32);
-  at_ = std::to_chars(at_, at_ + 32, value).ptr;
+  char* to = room(32);
+  at_ = std::to_chars(to, to + 32, value).ptr;
 }
 
-void Writer::hex_byte(uint8_t byte) {
-  char escape[] = {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
-  text({escape, 4});
+void Writer::escaped_byte(uint8_t byte) {
+  if (byte == '\n' || byte == '\r' || byte == '\t') {
+    char escape[] = {'\\', byte == '\n' ? 'n' : byte == '\r' ? 'r' : 't'};
+    text({escape, 2});
+  } else {
+    char escape[] = {'\\', 'x', kHex[byte >> 4], kHex[byte & 15]};
+    text({escape, 4});
+  }
 }
 
 void Writer::json_slow(std::string_view s) {
@@ -71,12 +79,8 @@ void Writer::json_slow(std::string_view s) {
       text({escape, 2});
     } else if (c >= 0x20 && c != 0x7f) {
       text(s.substr(0, n));
-    } else if (c == '\n') {
-      literal("\\n");
-    } else if (c == '\t') {
-      literal("\\t");
-    } else if (c == '\r') {
-      literal("\\r");
+    } else if (c == '\n' || c == '\r' || c == '\t') {
+      escaped_byte(c);
     } else {
       char escape[] = {'\\', 'u', '0', '0', kHex[c >> 4], kHex[c & 15]};
       text({escape, 6});
@@ -85,11 +89,11 @@ void Writer::json_slow(std::string_view s) {
   }
 }
 
-// The line protocol has escapes for space, comma and equals sign, and none for the backslash: InfluxDB reads `\\` as
-// two, VictoriaMetrics as one. A backslash in front of one of the three (or of the delimiter behind the text) would
-// therefore end the text early for one reader or the other, and let a tag value forge tags. Such a backslash is
-// written as `/`; any other stays what it is. There is none for line ends either: they become the two characters \n,
-// other control characters \xNN.
+// The line protocol has escapes for space, comma and equals sign, and none for the backslash: InfluxDB reads
+// `\\` as two, VictoriaMetrics as one. A backslash in front of one of the three (or of the delimiter behind
+// the text) would therefore end the text early for one reader or the other, and let a tag value forge tags.
+// Such a backslash is written as `/`; any other stays what it is. There is none for line ends either: they
+// become the two characters \n, other control characters \r, \t, \xNN.
 void Writer::influx_slow(std::string_view s, bool measurement) {
   while (!s.empty()) {
     uint8_t c = static_cast<uint8_t>(s[0]);
@@ -107,10 +111,8 @@ void Writer::influx_slow(std::string_view s, bool measurement) {
       for (size_t i = 0; i < n; i++) put(trap ? '/' : '\\');
     } else if (c >= 0x20 && c != 0x7f) {
       text(s.substr(0, n));
-    } else if (c == '\n') {
-      literal("\\n");
     } else {
-      hex_byte(c);
+      escaped_byte(c);
     }
     s.remove_prefix(n);
   }
@@ -128,11 +130,9 @@ void Writer::influx_string(std::string_view s) {
       text({escape, 2});
     } else if (c >= 0x20 && c != 0x7f) {
       text(s.substr(0, n));
-    } else if (c == '\n') {
-      literal("\\\\n");
     } else {
       put('\\');
-      hex_byte(c);
+      escaped_byte(c);
     }
     s.remove_prefix(n);
   }
@@ -142,16 +142,12 @@ void Writer::terminal_text(std::string_view s) {
   while (!s.empty()) {
     size_t n = utf8_length(s);
     if (n == 0) {
-      hex_byte(static_cast<uint8_t>(s[0]));
+      escaped_byte(static_cast<uint8_t>(s[0]));
       n = 1;
     } else if (!moves_terminal(s.substr(0, n))) {
       text(s.substr(0, n));
-    } else if (s[0] == '\n') {
-      literal("\\n");
-    } else if (s[0] == '\t') {
-      literal("\\t");
     } else {
-      for (size_t i = 0; i < n; i++) hex_byte(static_cast<uint8_t>(s[i]));
+      for (size_t i = 0; i < n; i++) escaped_byte(static_cast<uint8_t>(s[i]));
     }
     s.remove_prefix(n);
   }

@@ -1,7 +1,7 @@
-// Writer: the scratch memory an encoder formats one record in, before it is appended to the payload in one piece.
-// Raw pointers instead of std::string::append, because a record is some thirty appends of a few bytes and the bounds
-// and terminator work of each would cost more than the bytes (measured: 190 ns a record against 90 ns).
-// Owned by one encoder, one thread. Views returned live until the next call that writes.
+// Writer: the scratch memory an encoder formats one record in, before it is appended to the payload in one
+// piece. Raw pointers instead of std::string::append, because a record is some thirty appends of a few bytes
+// and the bounds and terminator work of each would cost more than the bytes (measured: 190 ns a record
+// against 90 ns). Owned by one encoder, one thread. Views returned live until the next call that writes.
 #pragma once
 
 #include <array>
@@ -38,8 +38,9 @@ class Writer {
     char* to = room(24);
     at_ = std::to_chars(to, to + 24, value).ptr;
   }
-  // Shortest digits that read back as the same value; integral values without a point, −0 as "-0.0" because "-0" is
-  // an integer for many readers. The value is finite.
+  // Shortest digits that read back as the same value. Whole numbers below 2^53 without a point, others and −0
+  // with one or with an exponent: "-0" and "36893488147419103232" are integers to many readers. The value is
+  // finite.
   void number(double value);
   void number(const Number& value) {
     if (value.is_integer()) {
@@ -50,21 +51,22 @@ class Writer {
   }
   void number_float(float value);  // shortest for a float: 0.1f is 0.1
 
-  // Contents of a JSON string (RFC 8259): quotes, backslashes and control characters escaped, bytes that are not
-  // UTF-8 as U+FFFD.
+  // Contents of a JSON string (RFC 8259): quotes, backslashes and control characters escaped, bytes that are
+  // not UTF-8 as U+FFFD.
   void json_text(std::string_view s) {
     size_t plain = copy_plain<&needs_json_escape, kJson>(s);
     if (plain != s.size()) json_slow(s.substr(plain));
   }
-  // A tag key or tag value of the line protocol; a measurement, where the equals sign is an ordinary character.
+  // A tag key or tag value of the line protocol; a measurement, where the equals sign is an ordinary
+  // character.
   void influx_text(std::string_view s, bool measurement = false) {
     size_t plain = copy_plain<&needs_influx_escape, kInflux>(s);
     if (plain != s.size()) influx_slow(s.substr(plain), measurement);
   }
   // Contents of a quoted string field of the line protocol.
   void influx_string(std::string_view s);
-  // For a terminal: whatever could move the cursor or reorder the line is escaped (C0, DEL, C1, line and paragraph
-  // separators, bidirectional overrides), bytes that are not UTF-8 too.
+  // For a terminal: whatever could move the cursor or reorder the line is escaped (C0, DEL, C1, line and
+  // paragraph separators, bidirectional overrides), bytes that are not UTF-8 too.
   void terminal_text(std::string_view s);
 
  private:
@@ -88,7 +90,8 @@ class Writer {
     return any_below(w, 0x20) | any_equal(w, '"') | any_equal(w, '\\') | any_del_or_high(w);
   }
   static bool needs_influx_escape(uint64_t w) {
-    return any_below(w, 0x21) | any_equal(w, ',') | any_equal(w, '=') | any_equal(w, '\\') | any_del_or_high(w);
+    return any_below(w, 0x21) | any_equal(w, ',') | any_equal(w, '=') | any_equal(w, '\\') |
+           any_del_or_high(w);
   }
 
   // Copies the part at the front that needs no escape, eight bytes at a time, and says how long it was.
@@ -115,7 +118,7 @@ class Writer {
   void json_slow(std::string_view s);
   void influx_slow(std::string_view s, bool measurement);
   void replacement() { literal("\xef\xbf\xbd"); }  // U+FFFD
-  void hex_byte(uint8_t byte);                     // \x1b
+  void escaped_byte(uint8_t byte);                 // \n, \x1b
 
   std::unique_ptr<char[]> begin_;
   char *at_ = nullptr, *end_ = nullptr;
@@ -127,8 +130,9 @@ const Distribution* distribution_of(const Batch& batch, const Sample& sample);  
 // Calls f(name, value) for count, sum, min, max, mean, stddev and each percentile ("p99"), where finite.
 template <class F>
 void for_each_statistic(const Distribution& d, F f) {
-  const std::pair<std::string_view, double> fixed[] = {{"count", d.count}, {"sum", d.sum},   {"min", d.min},
-                                                       {"max", d.max},     {"mean", d.mean}, {"stddev", d.stddev}};
+  const std::pair<std::string_view, double> fixed[] = {{"count", d.count}, {"sum", d.sum},
+                                                       {"min", d.min},     {"max", d.max},
+                                                       {"mean", d.mean},   {"stddev", d.stddev}};
   for (auto [name, value] : fixed)
     if (std::isfinite(value)) f(name, value);
   for (auto [p, value] : d.percentiles) {
