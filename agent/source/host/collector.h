@@ -31,7 +31,7 @@ class Round {
   void bad(ProcFile& file, std::string_view reason, std::string_view sample = {});
 
   void set_boot(int64_t ms) { boot_ms_ = ms; }  // start of the totals that began at boot; 0: not known
-  uint64_t number() const { return number_; }  // from 1
+  uint64_t number() const { return number_; }   // from 1
   uint64_t accepted() const { return accepted_; }
 
  private:

@@ -19,14 +19,17 @@ struct Row {
 constexpr Row kCollectors[] = {
     {{"cpu", "time of each CPU by mode, interrupts, context switches (/proc/stat)", true}, make_cpu},
     {{"memory", "memory by state, slab, hugepages (/proc/meminfo)", true}, make_memory},
-    {{"filesystem", "space and inodes of mounted file systems (/proc/1/mountinfo, statvfs)", true}, make_filesystem},
+    {{"filesystem", "space and inodes of mounted file systems (/proc/1/mountinfo, statvfs)", true},
+     make_filesystem},
     {{"disk", "operations, bytes and times of block devices (/proc/diskstats)", true}, make_disk},
     {{"network", "bytes, packets, errors and drops of interfaces (/proc/net/dev)", true}, make_network},
     {{"pressure", "stall times of CPU, memory, I/O and interrupts (/proc/pressure)", true}, make_pressure},
-    {{"tcp", "connections, retransmits, full listen queues (/proc/net/snmp, netstat, sockstat)", true}, make_tcp},
+    {{"tcp", "connections, retransmits, full listen queues (/proc/net/snmp, netstat, sockstat)", true},
+     make_tcp},
     {{"paging", "swap, page faults, OOM kills (/proc/vmstat, /proc/meminfo)", true}, make_paging},
     {{"load", "load averages and uptime (/proc/loadavg, /proc/uptime)", true}, make_load},
-    {{"processes", "processes running, blocked, created; threads (/proc/stat, /proc/loadavg)", true}, make_processes},
+    {{"processes", "processes running, blocked, created; threads (/proc/stat, /proc/loadavg)", true},
+     make_processes},
 };
 
 }  // namespace
@@ -73,7 +76,8 @@ Result<std::vector<std::string>> select_collectors(const std::vector<std::string
       std::string near = nearest(name, known);
       if (!near.empty())
         return Error{fmt::format("there is no collector \"{}\" (did you mean \"{}\"?)", excerpt(name), near)};
-      return Error{fmt::format("there is no collector \"{}\" (`runnel list collectors` names them)", excerpt(name))};
+      return Error{
+          fmt::format("there is no collector \"{}\" (`runnel list collectors` names them)", excerpt(name))};
     }
   }
   std::vector<std::string> names;

@@ -22,13 +22,14 @@ constexpr HostMetric kInterrupts{"system.cpu.linux.interrupts", "{interrupt}", K
 // In the file's order. The columns that follow, guest and guest_nice, are part of user and nice already.
 constexpr std::array<std::string_view, 8> kModes{"user",   "nice",      "system",  "idle",
                                                  "iowait", "interrupt", "softirq", "steal"};
-constexpr size_t kMaxCpus = 65536;   // what is remembered of a file grows no further than this
+constexpr size_t kMaxCpus = 65536;  // what is remembered of a file grows no further than this
 constexpr double kMaxStepBack = 3;  // s; more is a CPU that was taken out and put back: node_exporter's rule
 
 class Cpu final : public Collector {
  public:
   explicit Cpu(Procfs& procfs)
-      : file_(procfs.file("cpu", {"proc/stat"})), hertz_(static_cast<double>(std::max(1L, ::sysconf(_SC_CLK_TCK)))) {}
+      : file_(procfs.file("cpu", {"proc/stat"})),
+        hertz_(static_cast<double>(std::max(1L, ::sysconf(_SC_CLK_TCK)))) {}
 
   void collect(Round& round) override {
     std::string_view text = file_.read(round), line;
@@ -76,7 +77,8 @@ class Cpu final : public Collector {
     if (index >= last_.size()) last_.resize(index + 1);
     Ticks& last = last_[index];
     for (size_t i = 0; i < ticks.size(); i++)
-      if (ticks[i] < last[i] && static_cast<double>(last[i] - ticks[i]) <= kMaxStepBack * hertz_) ticks[i] = last[i];
+      if (ticks[i] < last[i] && static_cast<double>(last[i] - ticks[i]) <= kMaxStepBack * hertz_)
+        ticks[i] = last[i];
     last = ticks;
   }
 
@@ -97,6 +99,8 @@ class Cpu final : public Collector {
 
 }  // namespace
 
-std::unique_ptr<Collector> make_cpu(const HostContext& context) { return std::make_unique<Cpu>(context.procfs); }
+std::unique_ptr<Collector> make_cpu(const HostContext& context) {
+  return std::make_unique<Cpu>(context.procfs);
+}
 
 }  // namespace runnel

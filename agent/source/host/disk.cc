@@ -94,6 +94,8 @@ class Disk final : public Collector {
 
 }  // namespace
 
-std::unique_ptr<Collector> make_disk(const HostContext& context) { return std::make_unique<Disk>(context.procfs); }
+std::unique_ptr<Collector> make_disk(const HostContext& context) {
+  return std::make_unique<Disk>(context.procfs);
+}
 
 }  // namespace runnel

@@ -54,7 +54,8 @@ class Filesystem final : public Collector {
       }
     }
     std::vector<Entry> before = std::move(local_);
-    before.insert(before.end(), std::make_move_iterator(remote_.begin()), std::make_move_iterator(remote_.end()));
+    before.insert(before.end(), std::make_move_iterator(remote_.begin()),
+                  std::make_move_iterator(remote_.end()));
     std::unordered_map<std::string_view, const Entry*> known;
     for (const Entry& entry : before) known[entry.mount.mountpoint] = &entry;
     local_.clear();
@@ -76,8 +77,8 @@ class Filesystem final : public Collector {
     for (size_t i = 0; i < remote_.size(); i++) {
       const Mount& mount = remote_[i].mount;
       if (answers[i].newly_stuck)
-        log::warning("host", "filesystem: {} ({} {}) does not answer (left out until it does)", mount.mountpoint,
-                     mount.type, mount.device);
+        log::warning("host", "filesystem: {} ({} {}) does not answer (left out until it does)",
+                     mount.mountpoint, mount.type, mount.device);
       if (answers[i].newly_answers) log::info("host", "filesystem: {} answers again", mount.mountpoint);
       if (answers[i].known) answer(round, remote_[i], answers[i].error, answers[i].st);
     }
@@ -92,7 +93,8 @@ class Filesystem final : public Collector {
     // Without blocks: what only looks like a file system to store in, or an empty one put there by a sandbox.
     if (error != 0 || st.f_blocks == 0) return;
     Tag device{"system.device", mount.device}, mode{"system.filesystem.mode", mount.read_only ? "ro" : "rw"};
-    Tag mountpoint{"system.filesystem.mountpoint", mount.mountpoint}, type{"system.filesystem.type", mount.type};
+    Tag mountpoint{"system.filesystem.mountpoint", mount.mountpoint},
+        type{"system.filesystem.type", mount.type};
     auto state = [&](const HostMetric& metric, std::string_view name, Number value) {
       round.add(metric, {device, mode, mountpoint, {"system.filesystem.state", name}, type}, value);
     };
@@ -121,6 +123,8 @@ class Filesystem final : public Collector {
 
 }  // namespace
 
-std::unique_ptr<Collector> make_filesystem(const HostContext& context) { return std::make_unique<Filesystem>(context); }
+std::unique_ptr<Collector> make_filesystem(const HostContext& context) {
+  return std::make_unique<Filesystem>(context);
+}
 
 }  // namespace runnel

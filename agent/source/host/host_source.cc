@@ -36,7 +36,8 @@ constexpr int64_t kBootJitterMs = 2000;
 }  // namespace
 
 struct HostCollectors::Parts {
-  Parts(const HostConfig& config, SourceCounts& c, const HostProbe& p) : counts(c), probe(p), procfs(config.root) {}
+  Parts(const HostConfig& config, SourceCounts& c, const HostProbe& p)
+      : counts(c), probe(p), procfs(config.root) {}
 
   SourceCounts& counts;
   HostProbe probe;
@@ -83,7 +84,10 @@ HostCollectors::HostCollectors(const HostConfig& config, SourceCounts& counts, c
     if (name == "cpu" || name == "processes") parts_->stat_each_round = true;
     if (name == "paging" || name == "pressure") since_boot = true;
   }
-  if (since_boot || parts_->stat_each_round) parts_->stat = &parts_->procfs.file("boot time", {"proc/stat"});
+  if (since_boot || parts_->stat_each_round) {
+    // In the log it goes by the names of the collectors that read it themselves.
+    parts_->stat = &parts_->procfs.file(parts_->stat_each_round ? "" : "start of totals", {"proc/stat"});
+  }
 }
 
 HostCollectors::~HostCollectors() = default;
@@ -101,7 +105,8 @@ void HostCollectors::collect(Batch& out, int64_t time_ms) {
 }
 
 void HostCollectors::report(SelfReport& report) const {
-  report.add(self::kSourceSeries, {{"source", "host"}}, Number::integer(static_cast<int64_t>(parts_->samples)));
+  report.add(self::kSourceSeries, {{"source", "host"}},
+             Number::integer(static_cast<int64_t>(parts_->samples)));
 }
 
 }  // namespace runnel

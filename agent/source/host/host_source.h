@@ -33,7 +33,8 @@ class HostCollectors {
  public:
   // An invalid list of collectors, which `check` refuses, is logged and the default collected.
   HostCollectors(const HostConfig& config, SourceCounts& counts);
-  HostCollectors(const HostConfig& config, SourceCounts& counts, const HostProbe& probe);  // collectors.h, for tests
+  HostCollectors(const HostConfig& config, SourceCounts& counts,
+                 const HostProbe& probe);  // collectors.h, for tests
   ~HostCollectors();
   HostCollectors(const HostCollectors&) = delete;
 

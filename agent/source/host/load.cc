@@ -46,6 +46,8 @@ class Load final : public Collector {
 
 }  // namespace
 
-std::unique_ptr<Collector> make_load(const HostContext& context) { return std::make_unique<Load>(context.procfs); }
+std::unique_ptr<Collector> make_load(const HostContext& context) {
+  return std::make_unique<Load>(context.procfs);
+}
 
 }  // namespace runnel

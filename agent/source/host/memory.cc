@@ -17,9 +17,28 @@ constexpr HostMetric kHugeSurplus{"system.linux.memory.hugepages.surplus", "{pag
 constexpr HostMetric kHugeSize{"system.linux.memory.hugepages.page_size", "By"};
 
 enum Key : size_t {
-  kMemTotal, kMemFree, kMemAvailable, kBuffers, kCached, kDirty, kWriteback, kAnonPages, kMapped, kShmem,
-  kReclaimable, kUnreclaimable, kKernelStack, kPageTables, kCommitLimit, kCommitted,
-  kHugeTotal, kHugeFree, kHugeRsvd, kHugeSurp, kHugePageSize, kKeys
+  kMemTotal,
+  kMemFree,
+  kMemAvailable,
+  kBuffers,
+  kCached,
+  kDirty,
+  kWriteback,
+  kAnonPages,
+  kMapped,
+  kShmem,
+  kReclaimable,
+  kUnreclaimable,
+  kKernelStack,
+  kPageTables,
+  kCommitLimit,
+  kCommitted,
+  kHugeTotal,
+  kHugeFree,
+  kHugeRsvd,
+  kHugeSurp,
+  kHugePageSize,
+  kKeys
 };
 
 // Those that are passed on as they are, times 1,024.
@@ -56,7 +75,8 @@ class Memory final : public Collector {
     usage(round);
     for (const Plain& plain : kPlain)
       if (keys_[plain.key].found) round.add(plain.metric, {}, bytes(plain.key));
-    if (keys_[kReclaimable].found) round.add(kSlab, {{"linux.memory.slab.state", "reclaimable"}}, bytes(kReclaimable));
+    if (keys_[kReclaimable].found)
+      round.add(kSlab, {{"linux.memory.slab.state", "reclaimable"}}, bytes(kReclaimable));
     if (keys_[kUnreclaimable].found)
       round.add(kSlab, {{"linux.memory.slab.state", "unreclaimable"}}, bytes(kUnreclaimable));
     if (keys_[kHugeTotal].found && keys_[kHugeFree].found) hugepages(round);
@@ -96,16 +116,18 @@ class Memory final : public Collector {
   }
 
   ProcFile& file_;
-  std::array<Pair, kKeys> keys_{{{"MemTotal"},     {"MemFree"},      {"MemAvailable"},    {"Buffers"},
-                                 {"Cached"},       {"Dirty"},        {"Writeback"},       {"AnonPages"},
-                                 {"Mapped"},       {"Shmem"},        {"SReclaimable"},    {"SUnreclaim"},
-                                 {"KernelStack"},  {"PageTables"},   {"CommitLimit"},     {"Committed_AS"},
-                                 {"HugePages_Total"}, {"HugePages_Free"}, {"HugePages_Rsvd"}, {"HugePages_Surp"},
-                                 {"Hugepagesize"}}};
+  std::array<Pair, kKeys> keys_{
+      {{"MemTotal"},     {"MemFree"},         {"MemAvailable"},   {"Buffers"},        {"Cached"},
+       {"Dirty"},        {"Writeback"},       {"AnonPages"},      {"Mapped"},         {"Shmem"},
+       {"SReclaimable"}, {"SUnreclaim"},      {"KernelStack"},    {"PageTables"},     {"CommitLimit"},
+       {"Committed_AS"}, {"HugePages_Total"}, {"HugePages_Free"}, {"HugePages_Rsvd"}, {"HugePages_Surp"},
+       {"Hugepagesize"}}};
 };
 
 }  // namespace
 
-std::unique_ptr<Collector> make_memory(const HostContext& context) { return std::make_unique<Memory>(context.procfs); }
+std::unique_ptr<Collector> make_memory(const HostContext& context) {
+  return std::make_unique<Memory>(context.procfs);
+}
 
 }  // namespace runnel

@@ -11,17 +11,16 @@ namespace {
 
 // node_exporter's list, with what has come since and what FUSE presents without storing it.
 constexpr std::string_view kPseudo[] = {
-    "autofs",     "binder",      "binfmt_misc",      "bpf",         "cgroup",      "cgroup2",    "configfs",
-    "debugfs",    "devpts",      "devtmpfs",         "efivarfs",    "erofs",       "fuse.gvfsd-fuse",
-    "fuse.lxcfs", "fuse.portal", "fuse.snapfuse",    "fusectl",     "hugetlbfs",   "iso9660",    "mqueue",
-    "nsfs",       "overlay",     "proc",             "procfs",      "pstore",      "ramfs",      "rootfs",
-    "rpc_pipefs", "securityfs",  "selinuxfs",        "squashfs",    "sysfs",       "tracefs"};
+    "autofs",      "binder",        "binfmt_misc", "bpf",       "cgroup",  "cgroup2",         "configfs",
+    "debugfs",     "devpts",        "devtmpfs",    "efivarfs",  "erofs",   "fuse.gvfsd-fuse", "fuse.lxcfs",
+    "fuse.portal", "fuse.snapfuse", "fusectl",     "hugetlbfs", "iso9660", "mqueue",          "nsfs",
+    "overlay",     "proc",          "procfs",      "pstore",    "ramfs",   "rootfs",          "rpc_pipefs",
+    "securityfs",  "selinuxfs",     "squashfs",    "sysfs",     "tracefs"};
 static_assert(std::is_sorted(std::begin(kPseudo), std::end(kPseudo)));
 
-constexpr std::string_view kRemote[] = {"9p",     "afs",      "beegfs",    "ceph",   "cifs",  "coda",
-                                        "davfs",  "fuse",     "fuseblk",   "gfs2",   "glusterfs", "gpfs",
-                                        "lustre", "ncpfs",    "nfs",       "nfs4",   "ocfs2", "pvfs2",
-                                        "smb3",   "smbfs",    "virtiofs"};
+constexpr std::string_view kRemote[] = {
+    "9p",   "afs",    "beegfs", "ceph", "cifs", "coda",  "davfs", "fuse", "fuseblk", "gfs2",    "glusterfs",
+    "gpfs", "lustre", "ncpfs",  "nfs",  "nfs4", "ocfs2", "pvfs2", "smb3", "smbfs",   "virtiofs"};
 
 // A mount at or below one of these is the plumbing of containers, sessions and devices.
 constexpr std::string_view kHiddenBelow[] = {"/dev",
@@ -46,7 +45,8 @@ bool below(std::string_view path, std::string_view folder) {
 }
 
 bool is_remote(std::string_view type) {
-  return type.starts_with("fuse.") || std::find(std::begin(kRemote), std::end(kRemote), type) != std::end(kRemote);
+  return type.starts_with("fuse.") ||
+         std::find(std::begin(kRemote), std::end(kRemote), type) != std::end(kRemote);
 }
 
 bool wanted(const Mount& mount) {
@@ -55,7 +55,8 @@ bool wanted(const Mount& mount) {
     return mount.mountpoint == "/" && mount.type == "overlay";
   for (std::string_view folder : kHiddenBelow)
     // Docker's folder itself is often a disk of its own; what is below it never is.
-    if (below(mount.mountpoint, folder) && !(folder.starts_with("/var/lib/") && mount.mountpoint == folder)) return false;
+    if (below(mount.mountpoint, folder) && !(folder.starts_with("/var/lib/") && mount.mountpoint == folder))
+      return false;
   if (std::find(std::begin(kHiddenFiles), std::end(kHiddenFiles), mount.mountpoint) != std::end(kHiddenFiles))
     return false;
   // Secrets and tokens of pods; volumes of theirs have another type.

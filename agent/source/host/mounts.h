@@ -9,8 +9,8 @@
 namespace runnel {
 
 struct Mount {
-  std::string id;          // "254:0", of the device
-  std::string inside;      // what of the file system is mounted: "/", or a folder or file of it for a bind mount
+  std::string id;      // "254:0", of the device
+  std::string inside;  // what of the file system is mounted: "/", or a folder or file of it for a bind mount
   std::string mountpoint;  // decoded
   std::string type;        // "ext4"
   std::string device;      // "/dev/vda1", decoded

@@ -50,7 +50,7 @@ class Network final : public Collector {
 
  private:
   static void one(Round& round, std::string_view name, std::string_view direction, const uint64_t* v) {
-    Tag interface{"network.interface.name", name}, way{"network.io.direction", direction};
+    Tag interface { "network.interface.name", name }, way{"network.io.direction", direction};
     round.add(kIo, {interface, way}, count_number(v[0]));
     round.add(kPackets, {interface, way}, count_number(v[1]));
     round.add(kErrors, {interface, way}, count_number(v[2]));
@@ -62,6 +62,8 @@ class Network final : public Collector {
 
 }  // namespace
 
-std::unique_ptr<Collector> make_network(const HostContext& context) { return std::make_unique<Network>(context.procfs); }
+std::unique_ptr<Collector> make_network(const HostContext& context) {
+  return std::make_unique<Network>(context.procfs);
+}
 
 }  // namespace runnel

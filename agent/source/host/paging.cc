@@ -47,12 +47,16 @@ class Paging final : public Collector {
     // OpenTelemetry's collector calls swapping the paging of major faults.
     constexpr Tag kMajorTag{"system.paging.fault.type", "major"};
     if (vm_[kSwapIn].found)
-      round.add(kOperations, {{"system.paging.direction", "in"}, kMajorTag}, count_number(vm_[kSwapIn].value));
+      round.add(kOperations, {{"system.paging.direction", "in"}, kMajorTag},
+                count_number(vm_[kSwapIn].value));
     if (vm_[kSwapOut].found)
-      round.add(kOperations, {{"system.paging.direction", "out"}, kMajorTag}, count_number(vm_[kSwapOut].value));
+      round.add(kOperations, {{"system.paging.direction", "out"}, kMajorTag},
+                count_number(vm_[kSwapOut].value));
     // Not pages in spite of their names, but KiB (mm/vmstat.c: sectors divided by 2).
-    if (vm_[kPgIn].found) round.add(kIo, {{"system.paging.direction", "in"}}, scaled_number(vm_[kPgIn].value, 1024));
-    if (vm_[kPgOut].found) round.add(kIo, {{"system.paging.direction", "out"}}, scaled_number(vm_[kPgOut].value, 1024));
+    if (vm_[kPgIn].found)
+      round.add(kIo, {{"system.paging.direction", "in"}}, scaled_number(vm_[kPgIn].value, 1024));
+    if (vm_[kPgOut].found)
+      round.add(kIo, {{"system.paging.direction", "out"}}, scaled_number(vm_[kPgOut].value, 1024));
     if (vm_[kOom].found) round.add(kOomKills, {}, count_number(vm_[kOom].value));
   }
 
@@ -65,6 +69,8 @@ class Paging final : public Collector {
 
 }  // namespace
 
-std::unique_ptr<Collector> make_paging(const HostContext& context) { return std::make_unique<Paging>(context.procfs); }
+std::unique_ptr<Collector> make_paging(const HostContext& context) {
+  return std::make_unique<Paging>(context.procfs);
+}
 
 }  // namespace runnel

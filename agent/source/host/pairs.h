@@ -19,7 +19,8 @@ struct Pair {
 
 // Fills `wanted` from the lines of `text`, whose keys end at `end_of_key` (':' or ' '). Other keys are passed over
 // unread: vmstat has about 190 lines of which 7 are wanted. A wanted key whose value is no number is bad.
-inline void pick_pairs(Round& round, ProcFile& file, std::string_view text, char end_of_key, std::span<Pair> wanted) {
+inline void pick_pairs(Round& round, ProcFile& file, std::string_view text, char end_of_key,
+                       std::span<Pair> wanted) {
   for (Pair& pair : wanted) pair.found = false;
   std::string_view line;
   // Tables stand in the kernel's order, so a wanted line is met by the first comparison; one that is elsewhere is still

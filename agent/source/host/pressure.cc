@@ -71,8 +71,8 @@ class Pressure final : public Collector {
     if (!field(line, "total=", text) || !next_number(text, total)) return false;
     round.add(resource.time, {{"system.pressure.stall_type", type}}, seconds(total, 1e6));
     for (size_t i = 0; i < 3; i++)
-      round.add(resource.average, {{"system.linux.psi.window", kWindows[i]}, {"system.pressure.stall_type", type}},
-                average[i]);
+      round.add(resource.average,
+                {{"system.linux.psi.window", kWindows[i]}, {"system.pressure.stall_type", type}}, average[i]);
     return true;
   }
 

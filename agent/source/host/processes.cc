@@ -16,7 +16,8 @@ enum Key : size_t { kProcesses, kRunning, kBlocked, kKeys };
 class Processes final : public Collector {
  public:
   explicit Processes(Procfs& procfs)
-      : stat_(procfs.file("processes", {"proc/stat"})), loadavg_(procfs.file("processes", {"proc/loadavg"})) {}
+      : stat_(procfs.file("processes", {"proc/stat"})),
+        loadavg_(procfs.file("processes", {"proc/loadavg"})) {}
 
   void collect(Round& round) override {
     if (std::string_view text = stat_.read(round); !text.empty()) {
@@ -26,8 +27,10 @@ class Processes final : public Collector {
       } else {
         round.bad(stat_, "incomplete", "no line `processes`");
       }
-      if (keys_[kRunning].found) round.add(kCount, {{"process.state", "running"}}, count_number(keys_[kRunning].value));
-      if (keys_[kBlocked].found) round.add(kCount, {{"process.state", "blocked"}}, count_number(keys_[kBlocked].value));
+      if (keys_[kRunning].found)
+        round.add(kCount, {{"process.state", "running"}}, count_number(keys_[kRunning].value));
+      if (keys_[kBlocked].found)
+        round.add(kCount, {{"process.state", "blocked"}}, count_number(keys_[kBlocked].value));
     }
     threads(round);
   }

@@ -28,9 +28,11 @@ constexpr size_t kSurelyWhole = 2048;
 
 }  // namespace
 
-ProcFile::ProcFile(std::vector<std::string> paths, bool optional) : paths_(std::move(paths)), optional_(optional) {}
+ProcFile::ProcFile(std::vector<std::string> paths, bool optional)
+    : paths_(std::move(paths)), optional_(optional) {}
 
 void ProcFile::add_user(std::string_view collector) {
+  if (collector.empty()) return;
   if (!users_.empty()) users_ += ", ";
   users_ += collector;
 }
@@ -83,11 +85,13 @@ void ProcFile::unreadable(int error) {
   size_ = 0;
   if (missing_logged_) return;
   missing_logged_ = true;
-  bool usual = optional_ && (error == ENOENT || error == EOPNOTSUPP);  // psi=0 on the kernel's command line: the latter
+  bool usual = optional_ &&
+               (error == ENOENT || error == EOPNOTSUPP);  // psi=0 on the kernel's command line: the latter
   log::Level level = usual ? log::Level::info : log::Level::warning;
   if (!log::enabled(level)) return;
   log::write(level, "host",
-             fmt::format("{}: cannot read {}: {} (left out until it can be read)", users_, paths_[0], errno_text(error)));
+             fmt::format("{}: cannot read {}: {} (left out until it can be read)", users_, paths_[0],
+                         errno_text(error)));
 }
 
 std::string_view ProcFile::read(Round& round) {
@@ -145,7 +149,8 @@ Procfs::Procfs(std::string_view root) : root_(root) {
   while (!root_.empty() && root_.back() == '/') root_.pop_back();
 }
 
-ProcFile& Procfs::file(std::string_view collector, std::initializer_list<std::string_view> paths, bool optional) {
+ProcFile& Procfs::file(std::string_view collector, std::initializer_list<std::string_view> paths,
+                       bool optional) {
   std::string key(*paths.begin());
   for (auto& [name, file] : files_) {
     if (name != key) continue;

@@ -51,18 +51,19 @@ class ProcFile {
   ino_t inode_ = 0;
   std::vector<char> buffer_;
   size_t size_ = 0;
-  uint64_t round_ = 0;          // of the text in the buffer
-  uint64_t complained_ = 0;     // round of the last complaint, 0: none
+  uint64_t round_ = 0;       // of the text in the buffer
+  uint64_t complained_ = 0;  // round of the last complaint, 0: none
   bool missing_logged_ = false;
-  std::string users_;           // "cpu, processes", for the log
+  std::string users_;  // "cpu, processes", for the log
 };
 
 class Procfs {
  public:
   explicit Procfs(std::string_view root);
 
-  // The file at the first of `paths` ("proc/stat", below the root) that can be read.
-  ProcFile& file(std::string_view collector, std::initializer_list<std::string_view> paths, bool optional = false);
+  // The file at the first of `paths` ("proc/stat", below the root) that can be read. `collector` is named in the log.
+  ProcFile& file(std::string_view collector, std::initializer_list<std::string_view> paths,
+                 bool optional = false);
   // A file of /proc/net: that of process 1 where another root is asked for, because /proc/net is a link to the
   // network namespace of whoever reads it, which in a container is not the host's.
   ProcFile& net_file(std::string_view collector, std::string_view name, bool optional = false);

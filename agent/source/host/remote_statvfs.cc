@@ -16,7 +16,9 @@ namespace runnel {
 
 using std::chrono::steady_clock;
 
-int system_statvfs(const char* path, struct statvfs* out) { return ::statvfs(path, out) == 0 ? 0 : errno; }
+int system_statvfs(const char* path, struct statvfs* out) {
+  return ::statvfs(path, out) == 0 ? 0 : errno;
+}
 
 // Guarded by Shared::mutex, except `path`, which never changes.
 struct RemoteStatvfs::Job {
@@ -50,7 +52,8 @@ RemoteStatvfs::~RemoteStatvfs() {
   shared_->stop = true;
   shared_->queue.clear();
   shared_->to_do.notify_all();
-  shared_->done.wait_for(lock, std::chrono::milliseconds(200), [&] { return shared_->threads == shared_->busy; });
+  shared_->done.wait_for(lock, std::chrono::milliseconds(200),
+                         [&] { return shared_->threads == shared_->busy; });
 }
 
 void RemoteStatvfs::work(std::shared_ptr<Shared> shared) {
@@ -101,7 +104,8 @@ std::vector<RemoteStatvfs::Answer> RemoteStatvfs::ask(const std::vector<std::str
   std::unique_lock lock(shared_->mutex);
   bool waiting = false;
   for (size_t i = 0; i < paths.size(); i++) {
-    auto known = std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) { return job->path == paths[i]; });
+    auto known =
+        std::find_if(jobs_.begin(), jobs_.end(), [&](const auto& job) { return job->path == paths[i]; });
     std::shared_ptr<Job> job = known == jobs_.end() ? std::make_shared<Job>() : *known;
     if (known == jobs_.end()) job->path = paths[i];
     jobs.push_back(job);
@@ -115,12 +119,14 @@ std::vector<RemoteStatvfs::Answer> RemoteStatvfs::ask(const std::vector<std::str
     }
     answers[i].newly_answers = job->stuck;
     job->stuck = false;
-    if (job->answered) answers[i] = {true, job->error, job->st, false, answers[i].newly_answers};  // late, but true
+    if (job->answered)
+      answers[i] = {true, job->error, job->st, false, answers[i].newly_answers};  // late, but true
     job->answered = false;
     job->state = Job::State::queued;
     shared_->queue.push_back(job);
   }
-  jobs_ = std::move(jobs);  // what is no longer mounted is forgotten; a thread that asks for it still holds it
+  jobs_ =
+      std::move(jobs);  // what is no longer mounted is forgotten; a thread that asks for it still holds it
   if (shared_->queue.empty()) return answers;
 
   if (shared_->threads == shared_->busy && shared_->threads < kMaxThreads) start_thread();

@@ -15,7 +15,8 @@ namespace runnel {
 inline bool next_line(std::string_view& text, std::string_view& line) {
   if (text.empty()) return false;
   const void* end = std::memchr(text.data(), '\n', text.size());
-  size_t size = end == nullptr ? text.size() : static_cast<size_t>(static_cast<const char*>(end) - text.data());
+  size_t size =
+      end == nullptr ? text.size() : static_cast<size_t>(static_cast<const char*>(end) - text.data());
   line = text.substr(0, size);
   text.remove_prefix(size < text.size() ? size + 1 : size);
   return true;
@@ -73,9 +74,13 @@ inline Number scaled_number(uint64_t value, uint64_t factor) {
                                 : Number(static_cast<double>(value) * static_cast<double>(factor));
 }
 // Ticks of 1/`per_second` as seconds. The division, unlike a product with 0.01, gives the shortest decimal.
-inline Number seconds(uint64_t value, double per_second) { return Number(static_cast<double>(value) / per_second); }
+inline Number seconds(uint64_t value, double per_second) {
+  return Number(static_cast<double>(value) / per_second);
+}
 
 // a - b of two counters that the kernel read one after the other; never below 0.
-inline uint64_t difference(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
+inline uint64_t difference(uint64_t a, uint64_t b) {
+  return a > b ? a - b : 0;
+}
 
 }  // namespace runnel

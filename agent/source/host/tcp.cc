@@ -26,7 +26,8 @@ struct Column {
   Tag tag{};  // none where the key is empty
 };
 
-constexpr Column kSnmp[] = {  // RFC 4022 has the meanings
+constexpr Column kSnmp[] = {
+    // RFC 4022 has the meanings
     {"ActiveOpens", {"system.network.linux.tcp.active_opens", "{connection}", Kind::total}},
     {"PassiveOpens", {"system.network.linux.tcp.passive_opens", "{connection}", Kind::total}},
     {"AttemptFails", {"system.network.linux.tcp.attempt_fails", "{connection}", Kind::total}},
@@ -185,6 +186,8 @@ class Tcp final : public Collector {
 
 }  // namespace
 
-std::unique_ptr<Collector> make_tcp(const HostContext& context) { return std::make_unique<Tcp>(context.procfs); }
+std::unique_ptr<Collector> make_tcp(const HostContext& context) {
+  return std::make_unique<Tcp>(context.procfs);
+}
 
 }  // namespace runnel
