@@ -23,7 +23,9 @@ class Filesystem final : public Collector {
       : file_(context.procfs.file("filesystem", {"proc/1/mountinfo", "proc/self/mountinfo"})),
         root_(context.procfs.root()),
         call_(context.probe.statvfs),
-        patience_(context.probe.patience) {}
+        patience_(context.probe.patience) {
+    file_.expect_long_lines();  // an overlay names all its layers
+  }
 
   void collect(Round& round) override {
     if (file_.changed()) reload(round);

@@ -20,10 +20,10 @@ namespace {
 constexpr size_t kMaxFile = size_t{16} << 20;
 constexpr size_t kFirstBuffer = 4096;
 
-// A file of records (net/dev, diskstats, vmstat; fs/seq_file.c) comes in pieces of up to a page, each of which ends
-// where the next record does not fit, so a short read is no end of file. Where the piece has less than half a page,
-// though, no record of these files (at most 200 bytes, a line of net/netstat included: those are one record) can have
-// been kept back, and the read that would only return 0 is saved: 0.3 to 1 µs a file.
+// A file of records (net/dev, diskstats, vmstat) comes in pieces of up to a page, each of which ends where the next
+// record does not fit (fs/seq_file.c), so a short read is no end of file. Where a piece has less than half a page,
+// though, no record of at most a few hundred bytes can have been kept back, and the read that would only return 0 is
+// saved: one of two for most files. Lines of a mount table may be as long as a page: those are read until the 0.
 constexpr size_t kSurelyWhole = 2048;
 
 }  // namespace
@@ -71,12 +71,14 @@ int ProcFile::read_all() {
       if (buffer_.size() >= kMaxFile) return EFBIG;
       buffer_.resize(buffer_.size() * 2);
     }
-    ssize_t n = ::pread(fd_.get(), buffer_.data() + size_, buffer_.size() - size_, static_cast<off_t>(size_));
+    size_t room = buffer_.size() - size_;
+    ssize_t n = ::pread(fd_.get(), buffer_.data() + size_, room, static_cast<off_t>(size_));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno;
     size_ += static_cast<size_t>(n);
     if (n == 0) return 0;
-    if (size_ < kSurelyWhole && static_cast<size_t>(n) == size_ && buffer_[size_ - 1] == '\n') return 0;
+    size_t piece = static_cast<size_t>(n);
+    if (!long_lines_ && piece < room && piece < kSurelyWhole && buffer_[size_ - 1] == '\n') return 0;
   }
 }
 

@@ -30,6 +30,7 @@ class ProcFile {
   // False while poll(2) says that a mount table has not changed since the last read; only /proc has that.
   bool changed();
 
+  void expect_long_lines() { long_lines_ = true; }  // of more than a few hundred bytes, in a file of records
   void add_user(std::string_view collector);
   const std::string& path() const { return paths_[current_]; }
   bool readable() const { return fd_.valid(); }
@@ -44,6 +45,7 @@ class ProcFile {
 
   std::vector<std::string> paths_;  // in order of preference; the first that can be read is kept
   bool optional_;                   // absent from many kernels: worth a note, not a warning
+  bool long_lines_ = false;
   size_t current_ = 0;
   UniqueFd fd_;
   bool on_procfs_ = false;

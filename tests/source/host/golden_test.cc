@@ -84,8 +84,8 @@ TEST_CASE("docs/host.md names every metric that the collectors send, and none th
     CHECK(page.find("`" + name + "`") != std::string::npos);
   }
   std::set<std::string> named;
-  for (size_t at = page.find("| `system."); at != std::string::npos; at = page.find("| `system.", at + 1))
-    named.insert(page.substr(at + 3, page.find('`', at + 3) - at - 3));
+  for (size_t at = page.find("\n| `system."); at != std::string::npos; at = page.find("\n| `system.", at + 1))
+    named.insert(page.substr(at + 4, page.find('`', at + 4) - at - 4));
   for (const std::string& name : named) {
     CAPTURE(name);
     CHECK(sent.count(name) == 1);
