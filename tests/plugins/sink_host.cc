@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <spawn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -296,33 +295,45 @@ Helper::Helper(const std::string& module) {
   close(out[1]);
   to_child_ = in[1];
   from_child_ = out[0];
+  reader_ = std::thread([this] {
+    std::string buffer;
+    char bytes[4096];
+    for (ssize_t count; (count = read(from_child_, bytes, sizeof bytes)) > 0;) {
+      buffer.append(bytes, static_cast<size_t>(count));
+      const std::lock_guard lock(mutex_);
+      for (size_t newline; (newline = buffer.find('\n')) != std::string::npos; buffer.erase(0, newline + 1))
+        lines_.push_back(buffer.substr(0, newline));
+      arrived_.notify_all();
+    }
+    const std::lock_guard lock(mutex_);
+    ended_ = true;
+    arrived_.notify_all();
+  });
 }
 
 Helper::~Helper() {
   close(to_child_);
-  close(from_child_);
   for (int i = 0; i < 200 && waitpid(pid_, nullptr, WNOHANG) == 0; ++i) {
     if (i == 150) kill(pid_, SIGKILL);
     usleep(100'000);
   }
+  reader_.join();
+  close(from_child_);
 }
 
 std::string Helper::wait_line(std::string_view prefix) {
-  const uint64_t end = now_ns() + 30'000'000'000u;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  std::unique_lock lock(mutex_);
   for (;;) {
-    for (size_t newline; (newline = buffer_.find('\n')) != std::string::npos;) {
-      const std::string line = buffer_.substr(0, newline);
-      buffer_.erase(0, newline + 1);
-      if (line.starts_with(prefix)) return line.substr(prefix.size());
+    for (; !lines_.empty(); lines_.pop_front()) {
+      if (!lines_.front().starts_with(prefix)) continue;
+      const std::string rest = lines_.front().substr(prefix.size());
+      lines_.pop_front();
+      return rest;
     }
-    pollfd waiting{from_child_, POLLIN, 0};
-    const uint64_t now = now_ns();
-    if (now >= end || poll(&waiting, 1, static_cast<int>((end - now) / 1'000'000u) + 1) <= 0)
+    if (ended_) throw std::runtime_error("the helper has ended");
+    if (arrived_.wait_until(lock, end) == std::cv_status::timeout)
       throw std::runtime_error("the helper does not say \"" + std::string(prefix) + "\"");
-    char bytes[4096];
-    const ssize_t count = read(from_child_, bytes, sizeof bytes);
-    if (count <= 0) throw std::runtime_error("the helper has ended");
-    buffer_.append(bytes, static_cast<size_t>(count));
   }
 }
 

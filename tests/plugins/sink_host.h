@@ -2,12 +2,15 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <variant>
 #include <vector>
 
@@ -126,7 +129,11 @@ class Helper {
  private:
   int to_child_ = -1, from_child_ = -1;
   int pid_ = -1;
-  std::string buffer_;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  std::deque<std::string> lines_;
+  bool ended_ = false;
+  std::thread reader_;  // always, so that the child never waits for a test that does not look
 };
 
 }  // namespace runnel_test
