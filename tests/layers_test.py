@@ -29,7 +29,8 @@ ROOMS = {
     "output": BELOW,
     "admin": BELOW,
     "agent": BELOW + ["source/statsd", "source/script", "source/host", "source/riemann", "source/ffwd", "pipeline",
-                      "output", "admin"],
+                      "output", "admin", "version.h.in"],
+    "version.h.in": [],
 }
 ROOMS["cli"] = list(ROOMS)
 ROOMS["main.cc"] = list(ROOMS)
@@ -70,8 +71,9 @@ def resolve(root, includer, name):
     header of the system."""
     for folder in (os.path.dirname(includer), "agent", "plugins/include", "plugins/support", "plugins"):
         path = os.path.normpath(os.path.join(folder, name))
-        if os.path.exists(os.path.join(root, path)):
-            return path
+        for made_from in ("", ".in"):
+            if os.path.exists(os.path.join(root, path + made_from)):
+                return path + made_from
     return "agent/" + name if room_of(name) else None
 
 
@@ -149,6 +151,7 @@ BASE_TREE = {
     "agent/config/config.h": "", "agent/journal/log.h": "", "agent/source/statsd/parser.h": "",
     "agent/source/script/runner.h": "", "agent/source/host/cpu.h": "", "agent/pipeline/enrich.h": "",
     "agent/output/output.h": "", "agent/agent/agent.h": "", "agent/cli/check.h": "", "agent/admin/admin.h": "",
+    "agent/version.h.in": "",
     "plugins/include/runnel_sink.h": "", "plugins/support/answers.h": "", "plugins/http/http_sink.h": "",
     "plugins/file/file_sink.h": "",
     "agent/output/load.cc": "#include <dlfcn.h>\nvoid* f() { return dlopen(0, 0); }\n",
@@ -162,7 +165,7 @@ CASES = [
     ("agent/source/script/a.cc", '#include "source/statsd/parser.h"\n', 0, ""),
     ("agent/source/host/a.cc", '#include "cpu.h"\n#include "metric/batch.h"\n', 0, ""),
     ("agent/agent/a.cc", '#include "output/output.h"\n#include "source/host/cpu.h"\n', 0, ""),
-    ("agent/main.cc", '#include "cli/check.h"\n', 0, ""),
+    ("agent/main.cc", '#include "cli/check.h"\n#include "version.h"\n', 0, ""),
     ("agent/base/a.cc", '// #include <uv.h>\n/*\n#include "metric/batch.h"\n*/\n// dlopen(x)\n', 0, ""),
     ("plugins/http/a.cc", '#include <curl/curl.h>\n#include "http_sink.h"\n#include "answers.h"\n', 0, ""),
     ("plugins/http/b.cc", '#include "runnel_sink.h"\n#include "support/answers.h"\n', 0, ""),
@@ -185,6 +188,7 @@ CASES = [
     ("agent/newroom/a.cc", '#include "base/text.h"\n', 1, "this folder is no room"),
     ("agent/base/a.cc", '#include "base/no_such.h"\n#include "nowhere.h"\n', 2, "there is no such file"),
     ("agent/base/a.cc", '/* a\nb */ const char* s = "//";\n#include "metric/batch.h"\n', 3, "base does not see metric"),
+    ("agent/output/a.cc", '#include "version.h"\n', 1, "output does not see version.h"),
     # Libraries.
     ("agent/source/statsd/a.cc", "#include <uv.h>\n", 1, "uv.h belongs"),
     ("agent/config/load.cc", "#include <toml++/toml.hpp>\n", 1, "toml++ belongs"),
