@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "cli/cli.h"
+#include "config/sink_options.h"
 #include "output/encode/encoder.h"
 #include "output/sink_registry.h"
 #include "source/host/host_source.h"
@@ -71,8 +72,7 @@ int list_sink(const std::string& name) {
              sink.default_encoding ? sink.default_encoding : "json",
              sink.default_compression ? sink.default_compression : "none");
   for (size_t i = 0; i < sink.option_count; i++) {
-    // Options of a newer header may be larger than ours: step by their size.
-    const auto& option = *reinterpret_cast<const runnel_option*>(reinterpret_cast<const char*>(sink.options) + i * sink.option_size);
+    const runnel_option& option = sink_option(sink, i);
     std::string value = (option.flags & RUNNEL_OPTION_REQUIRED) != 0 ? "required"
                         : option.default_value != nullptr            ? fmt::format("default {}", option.default_value)
                                                                      : "no default";

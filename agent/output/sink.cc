@@ -7,13 +7,12 @@
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "config/sink_options.h"
 
 namespace runnel {
 namespace {
 
 constexpr size_t kMaxMetrics = 1000;  // a sink that invents tag values must not grow the agent
-
-runnel_str str(const std::string& text) { return {text.c_str(), text.size()}; }
 
 void copy_text(char* buffer, size_t capacity, std::string_view text) {
   if (capacity == 0) return;
@@ -23,27 +22,6 @@ void copy_text(char* buffer, size_t capacity, std::string_view text) {
 }
 
 }  // namespace
-
-SinkValues::SinkValues(const std::vector<OptionValue>& options) {
-  values_.reserve(options.size());
-  lists_.reserve(options.size());
-  maps_.reserve(options.size());
-  for (const OptionValue& option : options) {
-    auto& list = lists_.emplace_back();
-    for (const std::string& item : option.list) list.push_back(str(item));
-    auto& map = maps_.emplace_back();
-    for (const auto& [key, value] : option.map) map.push_back({str(key), str(value)});
-    runnel_value value{};
-    value.is_set = option.is_set ? 1 : 0;
-    value.integer = option.integer;
-    value.number = option.number;
-    if (option.has_value) value.text = str(option.text);
-    value.list = list.data();
-    value.map = map.data();
-    value.count = map.empty() ? list.size() : map.size();
-    values_.push_back(value);
-  }
-}
 
 long read_secret_file(void*, const char* path, char* buffer, size_t capacity) {
   auto text = read_file(path, capacity > 0 ? capacity - 1 : 0);

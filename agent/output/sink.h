@@ -56,18 +56,6 @@ class Sink {
   std::map<MetricKey, Metric> metrics_;
 };
 
-// Values as the ABI wants them, pointing into `options` and into themselves: keep both until create has returned.
-class SinkValues {
- public:
-  explicit SinkValues(const std::vector<OptionValue>& options);
-  const runnel_value* data() const { return values_.data(); }
-
- private:
-  std::vector<runnel_value> values_;
-  std::vector<std::vector<runnel_str>> lists_;
-  std::vector<std::vector<runnel_pair>> maps_;
-};
-
 // runnel_host.read_secret, also for checks: the file's text without trailing line ends.
 long read_secret_file(void* context, const char* path, char* buffer, size_t capacity);
 
