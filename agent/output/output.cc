@@ -279,8 +279,9 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
       }
       case RUNNEL_SPLIT:
         max_bytes_ = std::max<int64_t>(1024, std::min(max_bytes_, static_cast<int64_t>(builder_.bytes() / 2)));
-        log::warning(config_.name, "payload of {} bytes is too large for the other side: split, and smaller from now on "
-                     "limit={} message=\"{}\"", payload.bytes.size, max_bytes_, excerpt(last_message_, 300));
+        if (limit_.allow("split"))
+          log::warning(config_.name, "payload of {} bytes is too large for the other side: split, and smaller from now "
+                       "on limit={} message=\"{}\"", payload.bytes.size, max_bytes_, excerpt(last_message_, 300));
         return Verdict::split;
       case RUNNEL_REJECT: return Verdict::reject;
       case RUNNEL_HOLD: {
