@@ -45,11 +45,10 @@ std::pair<Selection, Selection> Selection::halves() const {
   return result;
 }
 
-PayloadBuilder::PayloadBuilder(Parts parts) : parts_(std::move(parts)) {
-  if (parts_.want_records) parts_.encoder->collect(&spans_);
-}
+PayloadBuilder::PayloadBuilder(Parts parts) : parts_(std::move(parts)) {}
 
 void PayloadBuilder::begin() {
+  if (parts_.want_records) parts_.encoder->collect(&spans_);  // here: the builder may have been moved
   text_.clear();
   spans_.clear();
   span_owner_.clear();

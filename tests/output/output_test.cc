@@ -255,8 +255,7 @@ TEST_CASE("a sink that answers for each sample gets exactly the others again") {
   int round = 0;
   rig.peer.answer = [&](const Call& call, runnel_answer& answer) {
     auto lines = lines_of(call.text);
-    REQUIRE(answer.samples != nullptr);
-    REQUIRE(lines.size() == call.samples);
+    if (answer.samples == nullptr || lines.size() != call.samples) return RUNNEL_HOLD;  // ends in a time-out below
     for (size_t i = 0; i < lines.size(); i++) {
       bool odd = (lines[i].find("1\",") != std::string::npos) && round < 3;
       if (lines[i].find("\"k7\"") != std::string::npos) answer.samples[i] = RUNNEL_REJECT;
