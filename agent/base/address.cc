@@ -37,8 +37,10 @@ std::string canonical_ip(int family, std::string_view text) {
 
 Result<ListenAddress> parse_unix(Scheme scheme, std::string_view url, std::string_view path) {
   if (path.empty() || path[0] != '/')
-    return Error{fmt::format("\"{}\" has no absolute path (write {}:///run/NAME.sock)", excerpt(url), scheme_name(scheme))};
-  if (has_control(path)) return Error{fmt::format("\"{}\" has a control character in its path", excerpt(url))};
+    return Error{fmt::format("\"{}\" has no absolute path (write {}:///run/NAME.sock)", excerpt(url),
+                             scheme_name(scheme))};
+  if (has_control(path))
+    return Error{fmt::format("\"{}\" has a control character in its path", excerpt(url))};
   if (path.size() > kMaxUnixPath)
     return Error{fmt::format("\"{}\": a socket's path is at most {} bytes long", excerpt(url), kMaxUnixPath)};
   return ListenAddress{scheme, "", 0, std::string(path)};
@@ -50,7 +52,8 @@ Result<ListenAddress> parse_ip(Scheme scheme, std::string_view url, std::string_
   bool v6 = !rest.empty() && rest[0] == '[';
   if (v6) {
     size_t end = rest.find(']');
-    if (end == std::string_view::npos) return Error{fmt::format("\"{}\" has a [ without its ]", excerpt(url))};
+    if (end == std::string_view::npos)
+      return Error{fmt::format("\"{}\" has a [ without its ]", excerpt(url))};
     host = rest.substr(1, end - 1);
     after = rest.substr(end + 1);
   } else {
@@ -58,10 +61,12 @@ Result<ListenAddress> parse_ip(Scheme scheme, std::string_view url, std::string_
     host = rest.substr(0, colon);
     after = colon == std::string_view::npos ? std::string_view() : rest.substr(colon);
     if (!canonical_ip(AF_INET6, host).empty() || !canonical_ip(AF_INET6, rest).empty())
-      return Error{fmt::format("\"{}\": an IPv6 address stands in brackets (write {}://[::1]:PORT)", excerpt(url), name)};
+      return Error{fmt::format("\"{}\": an IPv6 address stands in brackets (write {}://[::1]:PORT)",
+                               excerpt(url), name)};
   }
   if (host.empty())
-    return Error{fmt::format("\"{}\" has no address (write 127.0.0.1, or 0.0.0.0 or [::] for all)", excerpt(url))};
+    return Error{
+        fmt::format("\"{}\" has no address (write 127.0.0.1, or 0.0.0.0 or [::] for all)", excerpt(url))};
   std::string canonical = canonical_ip(v6 ? AF_INET6 : AF_INET, host);
   if (canonical.empty())
     return Error{fmt::format("\"{}\": \"{}\" is not an IP address (write {} instead of a name)", excerpt(url),
@@ -71,7 +76,8 @@ Result<ListenAddress> parse_ip(Scheme scheme, std::string_view url, std::string_
                              v6 ? "[" + canonical + "]" : canonical)};
   auto port = parse_uint(after.substr(1));
   if (!port || *port > 65535)
-    return Error{fmt::format("\"{}\": \"{}\" is not a port (0 to 65535)", excerpt(url), excerpt(after.substr(1)))};
+    return Error{
+        fmt::format("\"{}\": \"{}\" is not a port (0 to 65535)", excerpt(url), excerpt(after.substr(1)))};
   return ListenAddress{scheme, canonical, static_cast<uint16_t>(*port), ""};
 }
 
@@ -98,7 +104,8 @@ Result<ListenAddress> parse_listen_address(std::string_view url) {
     return Error{fmt::format("\"{}\": unknown scheme \"{}\" (udp, tcp, tls, unix, unixgram)", excerpt(url),
                              excerpt(url.substr(0, separator)))};
   std::string_view rest = url.substr(separator + 3);
-  if (*scheme == Scheme::unix_stream || *scheme == Scheme::unix_datagram) return parse_unix(*scheme, url, rest);
+  if (*scheme == Scheme::unix_stream || *scheme == Scheme::unix_datagram)
+    return parse_unix(*scheme, url, rest);
   return parse_ip(*scheme, url, rest);
 }
 
@@ -108,16 +115,20 @@ std::string to_string(const ListenAddress& a) {
   return fmt::format("{}://{}{}{}:{}", scheme_name(a.scheme), v6 ? "[" : "", a.host, v6 ? "]" : "", a.port);
 }
 
-bool same_endpoint(const ListenAddress& a, const ListenAddress& b) {
-  if (a.is_unix() || b.is_unix()) return a.is_unix() && b.is_unix() && a.path == b.path;
-  return a.is_stream() == b.is_stream() && a.host == b.host && a.port == b.port && a.port != 0;
+std::string endpoint_of(const ListenAddress& address) {
+  if (!address.is_unix() && address.port == 0) return {};
+  ListenAddress endpoint = address;
+  if (endpoint.scheme == Scheme::tls) endpoint.scheme = Scheme::tcp;
+  if (endpoint.is_unix()) endpoint.scheme = Scheme::unix_stream;
+  return to_string(endpoint);
 }
 
 Result<SocketAddress> to_socket_address(const ListenAddress& a) {
   SocketAddress out;
   if (a.is_unix()) {
     sockaddr_un un{};
-    if (a.path.empty() || a.path.size() > kMaxUnixPath) return Error{fmt::format("{}: bad path", to_string(a))};
+    if (a.path.empty() || a.path.size() > kMaxUnixPath)
+      return Error{fmt::format("{}: bad path", to_string(a))};
     un.sun_family = AF_UNIX;
     std::memcpy(un.sun_path, a.path.data(), a.path.size());
     std::memcpy(&out.storage, &un, sizeof un);

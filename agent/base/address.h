@@ -1,6 +1,6 @@
 // Addresses to listen on, as the configuration spells them: udp://127.0.0.1:8125, tcp://[::1]:5555, tls://…,
-// unix:///run/x.sock (stream), unixgram:///run/x.sock. Names are not resolved: a listener that waits for DNS, or that
-// binds to whatever a name says today, is a surprise. Plain values, any thread.
+// unix:///run/x.sock (stream), unixgram:///run/x.sock. Names are not resolved: a listener that waits for DNS,
+// or that binds to whatever a name says today, is a surprise. Plain values, any thread.
 #pragma once
 
 #include <sys/socket.h>
@@ -34,9 +34,9 @@ std::optional<ListenAddress::Scheme> find_scheme(std::string_view name);
 Result<ListenAddress> parse_listen_address(std::string_view url);
 std::string to_string(const ListenAddress& address);  // reads back as the same
 
-// Can both be bound at the same time? Equal addresses of one protocol cannot (tcp and tls are the same protocol, and a
-// path is taken by either kind of unix socket); port 0 never collides.
-bool same_endpoint(const ListenAddress& a, const ListenAddress& b);
+// What binding takes: addresses of the same endpoint exclude each other. tcp and tls are the same protocol, a
+// path is taken by either kind of unix socket. "" for port 0, which never collides.
+std::string endpoint_of(const ListenAddress& address);
 
 // For bind(2) and from getsockname(2) or recvmsg(2). AF_INET, AF_INET6 and AF_UNIX.
 struct SocketAddress {
