@@ -57,6 +57,10 @@ TEST_CASE("the nearest key is offered only for a slip of the hand") {
   std::vector<std::string> keys{"interval", "timeout", "user", "dir"};
   CHECK(nearest("intervall", keys) == "interval");
   CHECK(nearest("tiemout", keys) == "timeout");
+  CHECK(nearest("sure", keys) == "");
+  CHECK(nearest("uesr", keys) == "user");  // neighbours swapped are one slip
+  CHECK(nearest("idr", keys) == "dir");
+  CHECK(nearest("", keys) == "");
   CHECK(nearest("completely", keys) == "");
 }
 
