@@ -1,4 +1,5 @@
-// The configuration without a file: everything that needs no server, on loopback. Loaded by the same loader as a file.
+// The configuration without a file: everything that needs no server, on loopback. Loaded by the same loader
+// as a file.
 #pragma once
 
 namespace runnel {

@@ -1,6 +1,6 @@
-// What the configuration says, as plain values with every default filled in. Made by config/load.h; whoever gets a
-// part of it copies what it keeps. Equality is what reload compares to leave undisturbed what did not change.
-// Durations are milliseconds, sizes bytes.
+// What the configuration says, as plain values with every default filled in. Made by config/load.h; whoever
+// gets a part of it copies what it keeps. Equality is what reload compares to leave undisturbed what did not
+// change. Durations are milliseconds, sizes bytes.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@ namespace runnel {
 using StringMap = std::map<std::string, std::string>;
 
 struct AgentConfig {
-  std::string host;                 // never ""
-  bool host_from_system = true;     // the file does not name it: it is gethostname() and follows renames
+  std::string host;              // never ""
+  bool host_from_system = true;  // the file does not name it: it is gethostname() and follows renames
   int64_t interval_ms = 10'000;
   StringMap tags;
   StringMap pinned_tags;
@@ -23,7 +23,7 @@ struct AgentConfig {
   std::string state_dir = "/var/lib/runnel";
   std::string control = "/run/runnel/control.sock";
   int64_t shutdown_timeout_ms = 10'000;
-  std::string log_level = "info";     // debug, info, warning, error
+  std::string log_level = "info";      // debug, info, warning, error
   std::string unknown_keys = "error";  // error, warn
   std::string metrics_file;
   bool self_metrics = true;
@@ -87,7 +87,7 @@ struct HostConfig {
 
 struct JournalConfig {
   int64_t max_bytes = 256 << 20;
-  std::string durability = "synced";    // synced, written, memory
+  std::string durability = "synced";      // synced, written, memory
   std::string when_full = "drop_oldest";  // drop_oldest, drop_newest, block
   bool operator==(const JournalConfig&) const = default;
 };
@@ -120,7 +120,7 @@ struct OutputConfig {
   std::string filter;
   BatchConfig batch;
   int64_t splay_ms = 0;
-  std::string when_full;  // "" is [journal] when_full
+  std::string when_full;             // "" is [journal] when_full
   std::vector<OptionValue> options;  // in the order of the sink's descriptor
   Position position;
   bool operator==(const OutputConfig&) const = default;

@@ -15,7 +15,8 @@
 namespace runnel {
 namespace {
 
-// Bounds on includes that a person never meets; without them a folder of links could keep the agent from starting.
+// Bounds on includes that a person never meets; without them a folder of links could keep the agent from
+// starting.
 constexpr size_t kMaxIncludeDepth = 8;
 constexpr size_t kMaxFiles = 1000;
 
@@ -57,8 +58,9 @@ Result<std::string> substitute_environment(std::string_view text) {
     size_t separator = inside.find(":-");
     std::string_view name = inside.substr(0, separator);
     if (!is_name(name))
-      return Error{fmt::format("\"${{{}}}\" is not the name of an environment variable (write $${{ for a literal ${{)",
-                               excerpt(inside))};
+      return Error{
+          fmt::format("\"${{{}}}\" is not the name of an environment variable (write $${{ for a literal ${{)",
+                      excerpt(inside))};
     const char* value = std::getenv(std::string(name).c_str());
     if (separator != std::string_view::npos) {
       out += value && *value ? std::string_view(value) : inside.substr(separator + 2);
@@ -75,9 +77,13 @@ Result<std::string> substitute_environment(std::string_view text) {
   return out;
 }
 
-void FileLoader::load(const std::string& path) { read(path, {path, 1, 1}); }
+void FileLoader::load(const std::string& path) {
+  read(path, {path, 1, 1});
+}
 
-void FileLoader::load_text(const std::string& text, const std::string& path) { add(text, path); }
+void FileLoader::load_text(const std::string& text, const std::string& path) {
+  add(text, path);
+}
 
 void FileLoader::read(const std::string& path, const Position& included_at) {
   struct stat info {};
@@ -90,14 +96,16 @@ void FileLoader::read(const std::string& path, const Position& included_at) {
     problems_.error(included_at, fmt::format("{} includes itself", excerpt(path, 200)));
     return;
   }
-  // A main file may be a pipe (`--config <(…)`); one in a folder that is included would make the agent wait for ever.
+  // A main file may be a pipe (`--config <(…)`); one in a folder that is included would make the agent wait
+  // for ever.
   if (S_ISDIR(info.st_mode) || (depth_ > 0 && !S_ISREG(info.st_mode))) {
     problems_.error(included_at, fmt::format("cannot read {}: not a file", excerpt(path, 200)));
     return;
   }
   if (!seen_.insert(id).second) return;  // two patterns that both match it
   if (++files_ > kMaxFiles) {
-    if (files_ == kMaxFiles + 1) problems_.error(included_at, fmt::format("more than {} files are included", kMaxFiles));
+    if (files_ == kMaxFiles + 1)
+      problems_.error(included_at, fmt::format("more than {} files are included", kMaxFiles));
     return;
   }
   auto text = read_file(path, kMaxFileBytes);
@@ -167,8 +175,8 @@ void FileLoader::include_pattern(const Node& pattern, const std::string& from) {
     problems_.error(pattern.position, "include has an empty file name");
     return;
   }
-  // Relative to the name by which the including file was opened, not to what a link resolves to: Kubernetes' mounts
-  // and stow both put the other files beside the link.
+  // Relative to the name by which the including file was opened, not to what a link resolves to: Kubernetes'
+  // mounts and stow both put the other files beside the link.
   size_t slash = from.rfind('/');
   if (path[0] != '/' && slash != std::string::npos) path = from.substr(0, slash + 1) + path;
   if (path.find_first_of("*?[") == std::string::npos) {
@@ -181,8 +189,8 @@ void FileLoader::include_pattern(const Node& pattern, const std::string& from) {
   std::vector<std::string> files(found.gl_pathv, found.gl_pathv + found.gl_pathc);
   globfree(&found);
   if (glob_errno != 0 || (rc != 0 && rc != GLOB_NOMATCH)) {
-    problems_.error(pattern.position,
-                    fmt::format("cannot list {}: {}", excerpt(path, 200), errno_text(glob_errno ? glob_errno : ENOMEM)));
+    problems_.error(pattern.position, fmt::format("cannot list {}: {}", excerpt(path, 200),
+                                                  errno_text(glob_errno ? glob_errno : ENOMEM)));
     return;
   }
   std::sort(files.begin(), files.end());  // by bytes: the order must not depend on the locale
@@ -224,9 +232,10 @@ void FileLoader::merge_entry(Entry& into, Entry& from, const std::string& path, 
   } else if (may_override) {
     into = std::move(from);
   } else {
-    problems_.error(from.position, fmt::format("{} is already set at {} (remove one, or write override = true at the "
-                                               "top of this file)",
-                                               excerpt(path, 200), to_string(into.position)));
+    problems_.error(from.position,
+                    fmt::format("{} is already set at {} (remove one, or write override = true at the "
+                                "top of this file)",
+                                excerpt(path, 200), to_string(into.position)));
   }
 }
 

@@ -1,4 +1,5 @@
-// From files to one tree: reads a file and what it includes, puts environment variables in and merges. Main thread.
+// From files to one tree: reads a file and what it includes, puts environment variables in and merges. Main
+// thread.
 #pragma once
 
 #include <set>
@@ -12,9 +13,9 @@
 
 namespace runnel {
 
-// `${NAME}` is the environment variable, an error where it is not set; `${NAME:-default}` takes the default where it is
-// not set or empty (as sh does); `$${` is a literal `${`. Every other `$` stands for itself, so that regular expressions
-// need no escapes. What a variable holds is not substituted again.
+// `${NAME}` is the environment variable, an error where it is not set; `${NAME:-default}` takes the default
+// where it is not set or empty (as sh does); `$${` is a literal `${`. Every other `$` stands for itself, so
+// that regular expressions need no escapes. What a variable holds is not substituted again.
 Result<std::string> substitute_environment(std::string_view text);
 
 class FileLoader {

@@ -34,7 +34,8 @@ class Loader {
     result.warnings = problems_.take_warnings();
     for (const Problem& p : result.warnings)
       config_.warnings.push_back(fmt::format("{}: {}", to_string(p.position), escape_control(p.text)));
-    if (result.errors.empty()) config_.hash = fmt::format("{:016x}", hash_bytes(print_config(config_, catalog_)));
+    if (result.errors.empty())
+      config_.hash = fmt::format("{:016x}", hash_bytes(print_config(config_, catalog_)));
     result.config = std::move(config_);
     return result;
   }
@@ -59,7 +60,8 @@ class Loader {
     if (node->is_table()) return *node;
     std::string text = fmt::format("{} is {}, not a table (write [{}])", name, kind_name(node->kind), name);
     const auto& errors = problems_.errors();
-    bool reported = std::any_of(errors.begin(), errors.end(), [&](const Problem& p) { return p.text == text; });
+    bool reported =
+        std::any_of(errors.begin(), errors.end(), [&](const Problem& p) { return p.text == text; });
     if (!reported) problems_.error(node->position, text);
     return kEmptyTable;
   }
@@ -72,17 +74,23 @@ class Loader {
     agent.host_from_system = agent.host.empty();
     if (agent.host_from_system) agent.host = system_host_name();
     if (has_control(agent.host))
-      problems_.error(position, fmt::format("agent.host \"{}\" has control characters in it", excerpt(agent.host)));
+      problems_.error(position,
+                      fmt::format("agent.host \"{}\" has control characters in it", excerpt(agent.host)));
     if (agent.host == "localhost" || agent.host.starts_with("localhost."))
-      problems_.warning(position, fmt::format("the host's name is {}, as on every machine (set agent.host or the host name)", agent.host));
+      problems_.warning(
+          position,
+          fmt::format("the host's name is {}, as on every machine (set agent.host or the host name)",
+                      agent.host));
   }
 
   void check_durability(const Node& table) {
     const Node* node = table.get("durability");
     if (!node || contains(catalog_.durabilities, config_.journal.durability)) return;
-    problems_.warning(node->position, fmt::format("journal.durability: this build does not have \"{}\" yet (it has {}): what is "
-                                                  "not delivered when the agent stops is lost",
-                                                  config_.journal.durability, join(catalog_.durabilities)));
+    problems_.warning(
+        node->position,
+        fmt::format("journal.durability: this build does not have \"{}\" yet (it has {}): what is "
+                    "not delivered when the agent stops is lost",
+                    config_.journal.durability, join(catalog_.durabilities)));
   }
 
   const Catalog& catalog_;
@@ -135,7 +143,8 @@ LoadResult load_builtin_config(const Catalog& catalog) {
   return loader.finish();
 }
 
-LoadResult load_config_text(const std::string& text, const std::string& path, const Catalog& catalog, bool strict) {
+LoadResult load_config_text(const std::string& text, const std::string& path, const Catalog& catalog,
+                            bool strict) {
   Loader loader(catalog, strict, false);
   loader.files().load_text(text, path);
   return loader.finish();

@@ -1,4 +1,5 @@
-// Reads configuration files into Config. toml++ stays inside config/toml_tree.cc. Start-up and SIGHUP only, main thread.
+// Reads configuration files into Config. toml++ stays inside config/toml_tree.cc. Start-up and SIGHUP only,
+// main thread.
 #pragma once
 
 #include <functional>
@@ -14,7 +15,8 @@ namespace runnel {
 
 // What this build can do, so that names in a file are checked here without this room seeing the others.
 struct Catalog {
-  std::function<Result<const runnel_sink*>(const std::string& sink)> find_sink;  // a name or a path; may dlopen
+  std::function<Result<const runnel_sink*>(const std::string& sink)>
+      find_sink;                   // a name or a path; may dlopen
   std::vector<std::string> sinks;  // names of the built-in ones, for hints
   std::vector<std::string> encodings;
   std::vector<std::string> compressions;
@@ -23,7 +25,8 @@ struct Catalog {
   std::vector<std::string> sources{"statsd", "scripts", "host"};
   std::map<std::string, std::vector<std::string>> listen_schemes{{"statsd", {"udp"}}};
   std::vector<std::string> durabilities{"memory"};
-  std::function<Status(const std::string& filter)> check_filter;  // error text names the column inside the filter
+  std::function<Status(const std::string& filter)>
+      check_filter;  // error text names the column inside the filter
 };
 
 struct Problem {
@@ -34,23 +37,25 @@ struct Problem {
 std::string to_string(const Problem& problem);  // "FILE:LINE:COLUMN: error: …" or "…: warning: …"
 
 struct LoadResult {
-  Config config;                  // complete only where errors is empty
-  std::vector<Problem> errors;    // in file and line order
+  Config config;                // complete only where errors is empty
+  std::vector<Problem> errors;  // in file and line order
   std::vector<Problem> warnings;
 };
 
-// The file and all that it includes. `strict` makes unknown keys errors whatever `unknown_keys` says (`check`).
+// The file and all that it includes. `strict` makes unknown keys errors whatever `unknown_keys` says
+// (`check`).
 LoadResult load_config(const std::string& path, const Catalog& catalog, bool strict);
 // The built-in defaults (config/builtin_config.h): the same loader over an embedded text.
 LoadResult load_builtin_config(const Catalog& catalog);
 // A text as if it stood in `path`: tests, and the two above.
-LoadResult load_config_text(const std::string& text, const std::string& path, const Catalog& catalog, bool strict);
+LoadResult load_config_text(const std::string& text, const std::string& path, const Catalog& catalog,
+                            bool strict);
 
 // gethostname(), "localhost" where the kernel has none: what `host = ""` stands for.
 std::string system_host_name();
 
-// The effective configuration as a valid file: every key with its help as a comment, secrets as "***". Loaded again it
-// gives an equal Config, but for secrets that stand in the file itself.
+// The effective configuration as a valid file: every key with its help as a comment, secrets as "***". Loaded
+// again it gives an equal Config, but for secrets that stand in the file itself.
 std::string print_config(const Config& config, const Catalog& catalog);
 
 }  // namespace runnel

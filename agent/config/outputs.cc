@@ -13,11 +13,24 @@ namespace {
 
 constexpr size_t kMaxNameLength = 64;
 
+// None: all. The field was appended to the descriptor, so a plugin may be older than it.
+std::vector<std::string> carried_encodings(const runnel_sink& sink) {
+  std::vector<std::string> names;
+  if (sink.struct_size < offsetof(runnel_sink, encodings) + sizeof sink.encodings || !sink.encodings)
+    return names;
+  for (const char* const* name = sink.encodings; *name; name++) names.emplace_back(*name);
+  return names;
+}
+
 class OutputReader {
  public:
   OutputReader(const Entry& entry, LoadContext& context)
-      : name_(entry.key), header_(entry.value.position), table_(entry.value), context_(context),
-        problems_(context.problems), section_("output." + excerpt(entry.key, kMaxNameLength)) {}
+      : name_(entry.key),
+        header_(entry.value.position),
+        table_(entry.value),
+        context_(context),
+        problems_(context.problems),
+        section_("output." + excerpt(entry.key, kMaxNameLength)) {}
 
   OutputConfig read() {
     OutputConfig out;
@@ -32,7 +45,8 @@ class OutputReader {
       bool is_compression = key_name == "compression" || key_name == "compression_level";
       if (!node || key_name == "sink" || (is_compression && own_compression)) continue;
       Value value;
-      if (read_value(*node, key.spec, section_ + "." + key_name, problems_, value)) set_member(out, key, value);
+      if (read_value(*node, key.spec, section_ + "." + key_name, problems_, value))
+        set_member(out, key, value);
     }
     read_batch(out);
     check_filter(out);
@@ -43,8 +57,10 @@ class OutputReader {
     for (size_t i = 0; i < sink->option_count; i++) {
       std::string option = sink_option(*sink, i).name;
       if (contains(known, option))
-        problems_.error(header_, fmt::format("the sink {} declares the option \"{}\", which is the agent's own (tell its "
-                                             "author)", sink->name, option));
+        problems_.error(
+            header_, fmt::format("the sink {} declares the option \"{}\", which is the agent's own (tell its "
+                                 "author)",
+                                 sink->name, option));
       known.push_back(option);
     }
     report_unknown_keys(table_, section_, known, problems_);
@@ -66,8 +82,9 @@ class OutputReader {
     const Node* node = table_.get("sink");
     if (!node) {
       const auto& sinks = context_.catalog.sinks;
-      problems_.error(header_, fmt::format("{}.sink is missing ({})", section_,
-                                           sinks.empty() ? "write sink = \"stdout\"" : "one of " + join(sinks)));
+      problems_.error(header_,
+                      fmt::format("{}.sink is missing ({})", section_,
+                                  sinks.empty() ? "write sink = \"stdout\"" : "one of " + join(sinks)));
       return nullptr;
     }
     Value value;
@@ -80,8 +97,9 @@ class OutputReader {
     auto found = context_.catalog.find_sink(out.sink);
     if (found.ok() && *found) return *found;
     std::string near = out.sink.size() <= 64 ? nearest(out.sink, context_.catalog.sinks) : "";
-    problems_.error(node->position, fmt::format("{}.sink: {}{}", section_, found.ok() ? "not found" : found.error(),
-                                                near.empty() || near == out.sink ? "" : " (did you mean \"" + near + "\"?)"));
+    problems_.error(node->position,
+                    fmt::format("{}.sink: {}{}", section_, found.ok() ? "not found" : found.error(),
+                                near.empty() || near == out.sink ? "" : " (did you mean \"" + near + "\"?)"));
     return nullptr;
   }
 
@@ -90,8 +108,9 @@ class OutputReader {
     if (!node) return;
     std::string section = section_ + ".batch";
     if (!node->is_table()) {
-      problems_.error(node->position, fmt::format("{} is {}, not a table (write batch = {{ max_age = \"1s\" }})", section,
-                                                  kind_name(node->kind)));
+      problems_.error(node->position,
+                      fmt::format("{} is {}, not a table (write batch = {{ max_age = \"1s\" }})", section,
+                                  kind_name(node->kind)));
       return;
     }
     report_unknown_keys(*node, section, key_names<BatchConfig>(), problems_);
@@ -109,16 +128,22 @@ class OutputReader {
     if (is_set && !has_good("encoding", Node::Kind::string)) return;
     if (!is_set) out.encoding = sink.default_encoding ? sink.default_encoding : "json";
     const auto& known = context_.catalog.encodings;
-    if (!contains(known, out.encoding))
-      problems_.error(at("encoding"), fmt::format("{}.encoding: unknown encoding \"{}\"{}", section_, excerpt(out.encoding),
-                                                  hint(out.encoding, known)));
+    std::vector<std::string> carried = carried_encodings(sink);
+    if (!contains(known, out.encoding)) {
+      problems_.error(at("encoding"), fmt::format("{}.encoding: unknown encoding \"{}\"{}", section_,
+                                                  excerpt(out.encoding), hint(out.encoding, known)));
+    } else if (!carried.empty() && !contains(carried, out.encoding)) {
+      problems_.error(at("encoding"), fmt::format("{}.encoding: the sink {} does not carry \"{}\" ({})",
+                                                  section_, sink.name, out.encoding, join(carried)));
+    }
   }
 
   void check_compression(const runnel_sink& sink, OutputConfig& out) {
     bool is_set = table_.get("compression") != nullptr;
     if (is_set && !has_good("compression", Node::Kind::string)) return;
     bool wants_records = (sink.capabilities & RUNNEL_SINK_WANTS_RECORDS) != 0;
-    if (!is_set) out.compression = sink.default_compression && !wants_records ? sink.default_compression : "none";
+    if (!is_set)
+      out.compression = sink.default_compression && !wants_records ? sink.default_compression : "none";
     const auto& known = context_.catalog.compressions;
     if (!contains(known, out.compression)) {
       problems_.error(at("compression"), fmt::format("{}.compression: unknown compression \"{}\"{}", section_,
@@ -126,14 +151,18 @@ class OutputReader {
       return;
     }
     if (wants_records && out.compression != "none")
-      problems_.error(at("compression"), fmt::format("{}.compression: the sink {} takes single records, which are not "
-                                                     "compressed (write \"none\")", section_, sink.name));
+      problems_.error(at("compression"),
+                      fmt::format("{}.compression: the sink {} takes single records, which are not "
+                                  "compressed (write \"none\")",
+                                  section_, sink.name));
     // zlib.h: 1 to 9; zstd.h: 20 to 22 ("ultra") need hundreds of megabytes, which this agent has not got.
     int64_t highest = out.compression == "gzip" ? 9 : out.compression == "zstd" ? 19 : 0;
     if (out.compression_level < 0 || out.compression_level > highest) {
-      std::string range = highest == 0 ? "there is no level to set" : fmt::format("0 to {}, 0 is the default", highest);
-      problems_.error(at("compression_level"), fmt::format("{}.compression_level is {}, out of range for {} ({})", section_,
-                                                           out.compression_level, out.compression, range));
+      std::string range =
+          highest == 0 ? "there is no level to set" : fmt::format("0 to {}, 0 is the default", highest);
+      problems_.error(at("compression_level"),
+                      fmt::format("{}.compression_level is {}, out of range for {} ({})", section_,
+                                  out.compression_level, out.compression, range));
     }
   }
 
@@ -158,7 +187,8 @@ std::vector<std::string> output_keys(const runnel_sink& sink) {
 void read_outputs(const Node& root, LoadContext& context, Config& config) {
   const Node* outputs = root.get("output");
   if (outputs && !outputs->is_table()) {
-    context.problems.error(outputs->position, "output is not a table (write [output.main] with sink = \"stdout\")");
+    context.problems.error(outputs->position,
+                           "output is not a table (write [output.main] with sink = \"stdout\")");
     return;
   }
   if (!outputs || outputs->entries.empty()) {
@@ -168,14 +198,17 @@ void read_outputs(const Node& root, LoadContext& context, Config& config) {
   }
   for (const Entry& e : outputs->entries) {
     if (!e.value.is_table()) {
-      context.problems.error(e.position, fmt::format("output.{} is {}, not a table (an output has a name: write "
-                                                     "[output.main])", excerpt(e.key, kMaxNameLength),
-                                                     kind_name(e.value.kind)));
+      context.problems.error(e.position,
+                             fmt::format("output.{} is {}, not a table (an output has a name: write "
+                                         "[output.main])",
+                                         excerpt(e.key, kMaxNameLength), kind_name(e.value.kind)));
       continue;
     }
     if (!is_plain_name(e.key) || e.key.size() > kMaxNameLength)
-      context.problems.error(e.position, fmt::format("\"{}\" is not a name for an output (letters, digits, - and _, at "
-                                                     "most {})", excerpt(e.key, kMaxNameLength), kMaxNameLength));
+      context.problems.error(e.position,
+                             fmt::format("\"{}\" is not a name for an output (letters, digits, - and _, at "
+                                         "most {})",
+                                         excerpt(e.key, kMaxNameLength), kMaxNameLength));
     config.outputs.push_back(OutputReader(e, context).read());
   }
 }

@@ -51,7 +51,8 @@ class Printer {
 
   template <class T>
   void key(const T& config, const Key<T>& k) {
-    line(fmt::format("{} = {}", k.name, print_value(get_member(config, k), k.spec)), full_help(k.help, range_text(k.spec)));
+    line(fmt::format("{} = {}", k.name, print_value(get_member(config, k), k.spec)),
+         full_help(k.help, range_text(k.spec)));
   }
   template <class T>
   void keys(const T& config) {
@@ -79,7 +80,8 @@ class Printer {
     }
     std::string batch;
     for (const Key<BatchConfig>& k : keys_of<BatchConfig>())
-      batch += fmt::format("{} {} = {}", batch.empty() ? "" : ",", k.name, print_value(get_member(output.batch, k), k.spec));
+      batch += fmt::format("{} {} = {}", batch.empty() ? "" : ",", k.name,
+                           print_value(get_member(output.batch, k), k.spec));
     line(fmt::format("batch = {{{} }}", batch), "a payload is sent when it reaches one of these");
     for (size_t i = 0; sink && i < sink->option_count && i < output.options.size(); i++)
       print_sink_option(sink_option(*sink, i), output.options[i]);
@@ -89,7 +91,8 @@ class Printer {
     std::string help = full_help(option.help ? option.help : "", range_text(option_spec(option)));
     if (value.has_value) {
       // A sink is told whether the file names an option, so a default is shown without being set.
-      line(fmt::format("{}{} = {}", value.is_set ? "" : "# ", option.name, print_option(option, value)), help);
+      line(fmt::format("{}{} = {}", value.is_set ? "" : "# ", option.name, print_option(option, value)),
+           help);
     } else {
       line(fmt::format("# {} is not set", option.name), help);
     }
@@ -101,6 +104,8 @@ class Printer {
 
 }  // namespace
 
-std::string print_config(const Config& config, const Catalog& catalog) { return Printer(catalog).print(config); }
+std::string print_config(const Config& config, const Catalog& catalog) {
+  return Printer(catalog).print(config);
+}
 
 }  // namespace runnel

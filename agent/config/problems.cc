@@ -9,10 +9,13 @@
 
 namespace runnel {
 
-std::string to_string(const Position& p) { return fmt::format("{}:{}:{}", escape_control(p.file), p.line, p.column); }
+std::string to_string(const Position& p) {
+  return fmt::format("{}:{}:{}", escape_control(p.file), p.line, p.column);
+}
 
 std::string to_string(const Problem& p) {
-  return fmt::format("{}: {}: {}", to_string(p.position), p.is_warning ? "warning" : "error", escape_control(p.text));
+  return fmt::format("{}: {}: {}", to_string(p.position), p.is_warning ? "warning" : "error",
+                     escape_control(p.text));
 }
 
 void Problems::finish(bool unknown_is_error) {
@@ -28,7 +31,8 @@ void Problems::finish(bool unknown_is_error) {
 void Problems::sort(std::vector<Problem>& problems) const {
   auto rank = [&](const Problem& p) {
     auto at = file_order_.find(p.position.file);
-    return std::tuple(at == file_order_.end() ? file_order_.size() : at->second, p.position.line, p.position.column);
+    return std::tuple(at == file_order_.end() ? file_order_.size() : at->second, p.position.line,
+                      p.position.column);
   };
   std::stable_sort(problems.begin(), problems.end(),
                    [&](const Problem& a, const Problem& b) { return rank(a) < rank(b); });

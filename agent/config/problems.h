@@ -1,5 +1,5 @@
-// What a load has found so far. Everything is collected, so that one run of `check` shows all there is to mend.
-// Main thread, for the length of one load.
+// What a load has found so far. Everything is collected, so that one run of `check` shows all there is to
+// mend. Main thread, for the length of one load.
 #pragma once
 
 #include <map>

@@ -9,7 +9,7 @@
 namespace runnel {
 namespace {
 
-constexpr double kSecond = 1e3, kHour = 3'600e3, kDay = 86'400e3;               // ms
+constexpr double kSecond = 1e3, kHour = 3'600e3, kDay = 86'400e3;                          // ms
 constexpr double kKiB = 1024, kMiB = 1024 * kKiB, kGiB = 1024 * kMiB, kTiB = 1024 * kGiB;  // bytes
 
 constexpr const char* kLogLevels[] = {"debug", "info", "warning", "error", nullptr};
@@ -22,10 +22,18 @@ constexpr ValueSpec kBool{ValueType::boolean};
 constexpr ValueSpec kString{ValueType::string};
 constexpr ValueSpec kStrings{ValueType::string_list};
 constexpr ValueSpec kMap{ValueType::string_map};
-constexpr ValueSpec choice(const char* const* choices) { return {ValueType::choice, 0, 0, choices}; }
-constexpr ValueSpec integer(double from, double to) { return {ValueType::integer, from, to}; }
-constexpr ValueSpec duration(double from, double to) { return {ValueType::duration, from, to}; }
-constexpr ValueSpec size(double from, double to) { return {ValueType::size, from, to}; }
+constexpr ValueSpec choice(const char* const* choices) {
+  return {ValueType::choice, 0, 0, choices};
+}
+constexpr ValueSpec integer(double from, double to) {
+  return {ValueType::integer, from, to};
+}
+constexpr ValueSpec duration(double from, double to) {
+  return {ValueType::duration, from, to};
+}
+constexpr ValueSpec size(double from, double to) {
+  return {ValueType::size, from, to};
+}
 
 using A = AgentConfig;
 const Key<A> kAgent[] = {
@@ -36,9 +44,11 @@ const Key<A> kAgent[] = {
     {"pinned_tags", kMap, &A::pinned_tags, "set whatever the sender says"},
     {"tags_file", kString, &A::tags_file, "`key: value` a line, read again when it changes; \"\" is none"},
     {"resource", kMap, &A::resource, "describes the sender, not part of a series' identity"},
-    {"state_dir", kString, &A::state_dir, "folder for what outlives a restart; created"},
-    {"control", kString, &A::control, "socket for status, top and tap; its folder is created"},
-    {"shutdown_timeout", duration(0, kHour), &A::shutdown_timeout_ms, "how long outputs may drain after SIGTERM"},
+    {"state_dir", kString, &A::state_dir,
+     "folder for what outlives a restart, such as the agent's id; created"},
+    {"control", kString, &A::control, "the agent's control socket; nothing listens there in this build yet"},
+    {"shutdown_timeout", duration(0, kHour), &A::shutdown_timeout_ms,
+     "how long outputs may drain after SIGTERM"},
     {"log_level", choice(kLogLevels), &A::log_level, "least level that is logged"},
     {"unknown_keys", choice(kUnknownKeys), &A::unknown_keys,
      "warn: for fleets where a file may be ahead of the binary; check always errs"},
@@ -53,10 +63,14 @@ const Key<S> kStatsd[] = {
     {"enabled", kBool, &S::enabled, "false turns it off without deleting the table"},
     {"listen", kStrings, &S::listen, "addresses, udp://IP:PORT; port 0 picks a free one"},
     {"tags", kMap, &S::tags, "added to what arrives here, where the sender has not set them"},
-    {"max_series", integer(1, 10'000'000), &S::max_series, "series held at a time; samples of further ones are dropped"},
+    {"max_series", integer(1, 10'000'000), &S::max_series,
+     "series held at a time; samples of further ones are dropped"},
     {"receive_buffer", size(4 * kKiB, kGiB), &S::receive_buffer,
      "socket buffer asked of the kernel, which grants up to net.core.rmem_max"},
-    {"percentiles", {ValueType::number_list, 0.01, 100}, &S::percentiles, "of timers, histograms and distributions"},
+    {"percentiles",
+     {ValueType::number_list, 0.01, 100},
+     &S::percentiles,
+     "of timers, histograms and distributions"},
 };
 
 using R = RiemannConfig;
@@ -100,15 +114,20 @@ const Key<J> kJournal[] = {
 
 using O = OutputConfig;
 const Key<O> kOutput[] = {
-    {"sink", kString, &O::sink, "name of a built-in sink (runnel list sinks), or the absolute path of a plugin (.so)",
-     "required"},
-    {"encoding", kString, &O::encoding, "format of the data (runnel list encodings)", "the sink's, else \"json\""},
+    {"sink", kString, &O::sink,
+     "name of a built-in sink (runnel list sinks), or the absolute path of a plugin (.so)", "required"},
+    {"encoding", kString, &O::encoding, "format of the data (runnel list encodings)",
+     "the sink's, else \"json\""},
     {"compression", kString, &O::compression, "none, gzip or zstd", "the sink's, else \"none\""},
-    {"compression_level", {ValueType::integer}, &O::compression_level,
+    {"compression_level",
+     {ValueType::integer},
+     &O::compression_level,
      "0 is the codec's default; gzip 1 to 9, zstd 1 to 19"},
     {"filter", kString, &O::filter, "what is sent; \"\" is everything"},
-    {"splay", duration(0, kHour), &O::splay_ms, "sends later by a delay up to this, fixed by the host's name"},
-    {"when_full", choice(kWhenFullOrEmpty), &O::when_full, "as in [journal], for this output; \"\" is what stands there"},
+    {"splay", duration(0, kHour), &O::splay_ms,
+     "sends later by a delay up to this, fixed by the host's name"},
+    {"when_full", choice(kWhenFullOrEmpty), &O::when_full,
+     "as in [journal], for this output; \"\" is what stands there"},
 };
 
 using B = BatchConfig;
@@ -124,9 +143,10 @@ void describe(std::vector<SectionText>& out, std::string name, std::string help,
   const T defaults{};
   for (const Key<T>& key : keys_of<T>()) {
     std::string range = range_text(key.spec);
-    section.keys.push_back({fmt::format("{}{}", prefix, key.name), std::string(type_name(key.spec.type)),
-                            key.default_note ? key.default_note : print_value(get_member(defaults, key), key.spec),
-                            range.empty() ? key.help : fmt::format("{} ({})", key.help, range)});
+    section.keys.push_back(
+        {fmt::format("{}{}", prefix, key.name), std::string(type_name(key.spec.type)),
+         key.default_note ? key.default_note : print_value(get_member(defaults, key), key.spec),
+         range.empty() ? key.help : fmt::format("{} ({})", key.help, range)});
   }
   if (*prefix) {
     auto& keys = out.back().keys;
@@ -138,15 +158,42 @@ void describe(std::vector<SectionText>& out, std::string name, std::string help,
 
 }  // namespace
 
-template <> std::span<const Key<AgentConfig>> keys_of() { return kAgent; }
-template <> std::span<const Key<StatsdConfig>> keys_of() { return kStatsd; }
-template <> std::span<const Key<RiemannConfig>> keys_of() { return kRiemann; }
-template <> std::span<const Key<FfwdConfig>> keys_of() { return kFfwd; }
-template <> std::span<const Key<ScriptsConfig>> keys_of() { return kScripts; }
-template <> std::span<const Key<HostConfig>> keys_of() { return kHost; }
-template <> std::span<const Key<JournalConfig>> keys_of() { return kJournal; }
-template <> std::span<const Key<OutputConfig>> keys_of() { return kOutput; }
-template <> std::span<const Key<BatchConfig>> keys_of() { return kBatch; }
+template <>
+std::span<const Key<AgentConfig>> keys_of() {
+  return kAgent;
+}
+template <>
+std::span<const Key<StatsdConfig>> keys_of() {
+  return kStatsd;
+}
+template <>
+std::span<const Key<RiemannConfig>> keys_of() {
+  return kRiemann;
+}
+template <>
+std::span<const Key<FfwdConfig>> keys_of() {
+  return kFfwd;
+}
+template <>
+std::span<const Key<ScriptsConfig>> keys_of() {
+  return kScripts;
+}
+template <>
+std::span<const Key<HostConfig>> keys_of() {
+  return kHost;
+}
+template <>
+std::span<const Key<JournalConfig>> keys_of() {
+  return kJournal;
+}
+template <>
+std::span<const Key<OutputConfig>> keys_of() {
+  return kOutput;
+}
+template <>
+std::span<const Key<BatchConfig>> keys_of() {
+  return kBatch;
+}
 
 void report_unknown_keys(const Node& table, const std::string& section, const std::vector<std::string>& known,
                          Problems& problems) {
@@ -160,9 +207,8 @@ void report_unknown_keys(const Node& table, const std::string& section, const st
     } else {
       for (const std::string& name : known) hint += (hint.empty() ? "known: " : ", ") + name;
     }
-    problems.unknown(e.position,
-                     fmt::format("unknown key \"{}\"{}{} ({})", excerpt(e.key, 64), section.empty() ? "" : " in ",
-                                 section, hint));
+    problems.unknown(e.position, fmt::format("unknown key \"{}\"{}{} ({})", excerpt(e.key, 64),
+                                             section.empty() ? "" : " in ", section, hint));
   }
 }
 
@@ -172,8 +218,8 @@ std::vector<SectionText> describe_sections() {
   describe<StatsdConfig>(out, "[source.statsd]", "StatsD over UDP");
   describe<ScriptsConfig>(out, "[source.scripts]", "Drop-in hooks");
   describe<HostConfig>(out, "[source.host]", "Metrics of the host from /proc and /sys");
-  describe<RiemannConfig>(out, "[source.riemann]", "Riemann clients");
-  describe<FfwdConfig>(out, "[source.ffwd]", "FFWD clients");
+  describe<RiemannConfig>(out, "[source.riemann]", "Riemann clients; checked, but not in this build yet");
+  describe<FfwdConfig>(out, "[source.ffwd]", "FFWD clients; checked, but not in this build yet");
   describe<JournalConfig>(out, "[journal]", "The log between pipeline and outputs");
   describe<OutputConfig>(out, "[output.NAME]", "Where data goes; any number of them");
   describe<BatchConfig>(out, "", "", "batch.");

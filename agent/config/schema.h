@@ -1,6 +1,6 @@
-// Every key of the agent's own sections in one table a section: name, type, range, help and the member that holds it.
-// Loading, printing, hints for slips of the hand, and docs/configuration.md all come from these tables. A new key is a
-// member in config.h and a line in schema.cc.
+// Every key of the agent's own sections in one table a section: name, type, range, help and the member that
+// holds it. Loading, printing, hints for slips of the hand, and docs/configuration.md all come from these
+// tables. A new key is a member in config.h and a line in schema.cc.
 #pragma once
 
 #include <span>
@@ -22,29 +22,39 @@ struct Key {
   const char* name;
   ValueSpec spec;
   Member<T> member;
-  const char* help;                     // one line, no full stop
-  const char* default_note = nullptr;   // where the default is not one value
+  const char* help;                    // one line, no full stop
+  const char* default_note = nullptr;  // where the default is not one value
 };
 
 // The keys of a section, in the order in which they are printed.
 template <class T>
 std::span<const Key<T>> keys_of();
-template <> std::span<const Key<AgentConfig>> keys_of();
-template <> std::span<const Key<StatsdConfig>> keys_of();
-template <> std::span<const Key<RiemannConfig>> keys_of();
-template <> std::span<const Key<FfwdConfig>> keys_of();
-template <> std::span<const Key<ScriptsConfig>> keys_of();
-template <> std::span<const Key<HostConfig>> keys_of();
-template <> std::span<const Key<JournalConfig>> keys_of();
-template <> std::span<const Key<OutputConfig>> keys_of();  // without `batch`, which is a table of its own
-template <> std::span<const Key<BatchConfig>> keys_of();
+template <>
+std::span<const Key<AgentConfig>> keys_of();
+template <>
+std::span<const Key<StatsdConfig>> keys_of();
+template <>
+std::span<const Key<RiemannConfig>> keys_of();
+template <>
+std::span<const Key<FfwdConfig>> keys_of();
+template <>
+std::span<const Key<ScriptsConfig>> keys_of();
+template <>
+std::span<const Key<HostConfig>> keys_of();
+template <>
+std::span<const Key<JournalConfig>> keys_of();
+template <>
+std::span<const Key<OutputConfig>> keys_of();  // without `batch`, which is a table of its own
+template <>
+std::span<const Key<BatchConfig>> keys_of();
 
 template <class T>
 void set_member(T& config, const Key<T>& key, const Value& value);
 template <class T>
 Value get_member(const T& config, const Key<T>& key);
 
-// Reads the keys of `table` into `config`; what is absent keeps its default. False where an error was reported.
+// Reads the keys of `table` into `config`; what is absent keeps its default. False where an error was
+// reported.
 template <class T>
 bool read_keys(const Node& table, const std::string& section, T& config, Problems& problems);
 
@@ -64,7 +74,8 @@ struct SectionText {
 };
 std::vector<SectionText> describe_sections();
 
-// ---- inline part ----------------------------------------------------------------------------------------------
+// ---- inline part
+// ----------------------------------------------------------------------------------------------
 
 template <class T>
 void set_member(T& config, const Key<T>& key, const Value& value) {

@@ -1,4 +1,5 @@
-// The parts of load_config: each takes its tables out of the merged tree. Main thread, for the length of one load.
+// The parts of load_config: each takes its tables out of the merged tree. Main thread, for the length of one
+// load.
 #pragma once
 
 #include <string>

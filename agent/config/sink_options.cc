@@ -13,18 +13,20 @@ std::string help_text(const runnel_option& option) {
   return option.help && *option.help ? fmt::format(" ({})", excerpt(option.help, 200)) : "";
 }
 
-// The default in the descriptor is spelled as a TOML value; a wrong one is the plugin's fault and is named as such.
-bool read_default(const runnel_sink& sink, const runnel_option& option, const Position& header, Problems& problems,
-                  Value& out) {
+// The default in the descriptor is spelled as a TOML value; a wrong one is the plugin's fault and is named as
+// such.
+bool read_default(const runnel_sink& sink, const runnel_option& option, const Position& header,
+                  Problems& problems, Value& out) {
   Problems own;
   Node tree;
   bool good = parse_toml(fmt::format("v = {}\n", option.default_value), "default", tree, own.errors());
   const Node* node = good ? tree.get("v") : nullptr;
   good = node && read_value(*node, option_spec(option), "it", own, out);
   if (!good) {
-    problems.error(header, fmt::format("the sink {} has a default for \"{}\" that is wrong: {} (tell its author)",
-                                       sink.name, option.name,
-                                       own.errors().empty() ? option.default_value : own.errors().front().text));
+    problems.error(
+        header,
+        fmt::format("the sink {} has a default for \"{}\" that is wrong: {} (tell its author)", sink.name,
+                    option.name, own.errors().empty() ? option.default_value : own.errors().front().text));
   }
   out.is_set = false;
   return good;
@@ -64,7 +66,9 @@ void on_check_error(void* context, size_t index, const char* entry, const char* 
   c.problems.error(set ? entry_position(*set, entry) : c.header, fmt::format("{}: {}", key, what));
 }
 
-runnel_str view(const std::string& text) { return {text.c_str(), text.size()}; }
+runnel_str view(const std::string& text) {
+  return {text.c_str(), text.size()};
+}
 
 }  // namespace
 
@@ -76,16 +80,36 @@ const runnel_option& sink_option(const runnel_sink& sink, size_t i) {
 ValueSpec option_spec(const runnel_option& option) {
   ValueSpec spec;
   switch (option.type) {
-    case RUNNEL_OPTION_BOOL: spec.type = ValueType::boolean; break;
-    case RUNNEL_OPTION_INT: spec.type = ValueType::integer; break;
-    case RUNNEL_OPTION_FLOAT: spec.type = ValueType::real; break;
-    case RUNNEL_OPTION_STRING: spec.type = ValueType::string; break;
-    case RUNNEL_OPTION_ENUM: spec.type = ValueType::choice; break;
-    case RUNNEL_OPTION_DURATION: spec.type = ValueType::duration; break;
-    case RUNNEL_OPTION_SIZE: spec.type = ValueType::size; break;
-    case RUNNEL_OPTION_LIST: spec.type = ValueType::string_list; break;
-    case RUNNEL_OPTION_MAP: spec.type = ValueType::text_map; break;
-    case RUNNEL_OPTION_SECRET_FILE: spec.type = ValueType::secret_file; break;
+    case RUNNEL_OPTION_BOOL:
+      spec.type = ValueType::boolean;
+      break;
+    case RUNNEL_OPTION_INT:
+      spec.type = ValueType::integer;
+      break;
+    case RUNNEL_OPTION_FLOAT:
+      spec.type = ValueType::real;
+      break;
+    case RUNNEL_OPTION_STRING:
+      spec.type = ValueType::string;
+      break;
+    case RUNNEL_OPTION_ENUM:
+      spec.type = ValueType::choice;
+      break;
+    case RUNNEL_OPTION_DURATION:
+      spec.type = ValueType::duration;
+      break;
+    case RUNNEL_OPTION_SIZE:
+      spec.type = ValueType::size;
+      break;
+    case RUNNEL_OPTION_LIST:
+      spec.type = ValueType::string_list;
+      break;
+    case RUNNEL_OPTION_MAP:
+      spec.type = ValueType::text_map;
+      break;
+    case RUNNEL_OPTION_SECRET_FILE:
+      spec.type = ValueType::secret_file;
+      break;
   }
   bool has_limits = option.type == RUNNEL_OPTION_INT || option.type == RUNNEL_OPTION_FLOAT ||
                     option.type == RUNNEL_OPTION_DURATION || option.type == RUNNEL_OPTION_SIZE;
@@ -96,7 +120,7 @@ ValueSpec option_spec(const runnel_option& option) {
   return spec;
 }
 
-SinkValues::SinkValues(const std::vector<OptionValue>& options)
+NativeValues::NativeValues(const std::vector<OptionValue>& options)
     : values_(options.size()), lists_(options.size()), maps_(options.size()) {
   for (size_t i = 0; i < options.size(); i++) {
     const OptionValue& from = options[i];
@@ -125,7 +149,9 @@ std::vector<OptionValue> read_sink_options(const runnel_sink& sink, const Node& 
     Value value;
     if (option.type < RUNNEL_OPTION_BOOL || option.type > RUNNEL_OPTION_SECRET_FILE) {
       // A later host knows more types. Without the option the sink works or its check complains.
-      if (node) problems.error(node->position, fmt::format("{}: this agent does not know options of that type", what));
+      if (node)
+        problems.error(node->position,
+                       fmt::format("{}: this agent does not know options of that type", what));
       good[i] = false;
     } else if (node) {
       good[i] = read_value(*node, option_spec(option), what, problems, value);
@@ -143,7 +169,7 @@ std::vector<OptionValue> read_sink_options(const runnel_sink& sink, const Node& 
     values[i] = good[i] ? static_cast<OptionValue&>(value) : OptionValue{};
   }
   if (sink.check) {
-    SinkValues native(values);
+    NativeValues native(values);
     CheckContext context{sink, table, header, section, good, problems};
     sink.check(native.data(), on_check_error, &context);
   }

@@ -1,5 +1,6 @@
-// The options of a sink: read by the table in its descriptor, checked by the sink itself, printed, and laid out as the
-// runnel_value array that its create() takes. A descriptor is input like any other: it may come from a stranger's .so.
+// The options of a sink: read by the table in its descriptor, checked by the sink itself, printed, and laid
+// out as the runnel_value array that its create() takes. A descriptor is input like any other: it may come
+// from a stranger's .so.
 #pragma once
 
 #include <string>
@@ -18,11 +19,11 @@ const runnel_option& sink_option(const runnel_sink& sink, size_t i);
 ValueSpec option_spec(const runnel_option& option);
 
 // OptionValues as the C ABI wants them. Points into `options`, which must stay alive and unchanged.
-class SinkValues {
+class NativeValues {
  public:
-  explicit SinkValues(const std::vector<OptionValue>& options);
-  SinkValues(const SinkValues&) = delete;
-  SinkValues& operator=(const SinkValues&) = delete;
+  explicit NativeValues(const std::vector<OptionValue>& options);
+  NativeValues(const NativeValues&) = delete;
+  NativeValues& operator=(const NativeValues&) = delete;
   const runnel_value* data() const { return values_.data(); }
   size_t size() const { return values_.size(); }
 
@@ -32,8 +33,8 @@ class SinkValues {
   std::vector<std::vector<runnel_pair>> maps_;
 };
 
-// Reads the options out of [output.NAME], whose header stands at `header`; one value an option, in the descriptor's
-// order. Then lets the sink check them.
+// Reads the options out of [output.NAME], whose header stands at `header`; one value an option, in the
+// descriptor's order. Then lets the sink check them.
 std::vector<OptionValue> read_sink_options(const runnel_sink& sink, const Node& table, const Position& header,
                                            const std::string& section, Problems& problems);
 

@@ -17,14 +17,10 @@
 namespace runnel {
 namespace {
 
-struct SourceKind {
-  const char* name;
-  std::vector<std::string> schemes;  // that it can have at all; what this build has is in the catalog
-};
-
 class SourceReader {
  public:
-  SourceReader(LoadContext& context, Config& config) : context_(context), problems_(context.problems), config_(config) {}
+  SourceReader(LoadContext& context, Config& config)
+      : context_(context), problems_(context.problems), config_(config) {}
 
   void read(const Node& sources) {
     std::vector<std::string> names{"statsd", "scripts", "host", "riemann", "ffwd"};
@@ -41,7 +37,8 @@ class SourceReader {
       check_folder(t, "source.host", "root", c.root, c.enabled);
       check_collectors(t, c);
       if (c.interval_ms > 0 && c.interval_ms < 100)
-        problems_.error(at(t, "interval"), "source.host.interval is shorter than 100ms (\"0s\" is the agent's)");
+        problems_.error(at(t, "interval"),
+                        "source.host.interval is shorter than 100ms (\"0s\" is the agent's)");
     });
     read_each<RiemannConfig>(sources, "riemann", config_.riemann, [this](const Node& t, RiemannConfig& c) {
       check_listeners("riemann", {"tcp", "udp", "tls"}, t, c);
@@ -74,11 +71,13 @@ class SourceReader {
       }
       for (const Node& item : node->items) {
         if (kMany && node->items.size() > 1 && !item.get("name"))
-          problems_.error(item.position, fmt::format("{}.name is missing (each of several [[{}]] needs one)", section, section));
+          problems_.error(item.position, fmt::format("{}.name is missing (each of several [[{}]] needs one)",
+                                                     section, section));
         read_one(item, section, name, out, check);
       }
     } else {
-      problems_.error(node->position, fmt::format("{} is {}, not a table (write [{}])", section, kind_name(node->kind), section));
+      problems_.error(node->position, fmt::format("{} is {}, not a table (write [{}])", section,
+                                                  kind_name(node->kind), section));
     }
   }
 
@@ -92,17 +91,20 @@ class SourceReader {
     read_keys(table, section, source, problems_);
     check(table, source);
     if (source.enabled && !contains(context_.catalog.sources, name) && !context_.built_in)
-      problems_.warning(table.position, fmt::format("this build does not have the source {} yet: it stays off", name));
+      problems_.warning(table.position,
+                        fmt::format("this build does not have the source {} yet: it stays off", name));
     out.push_back(std::move(source));
   }
 
   template <class T>
-  void check_listeners(const std::string& source, const std::vector<std::string>& possible, const Node& table, const T& c) {
+  void check_listeners(const std::string& source, const std::vector<std::string>& possible, const Node& table,
+                       const T& c) {
     std::string what = fmt::format("source.{}.listen", source);
     const Node* node = table.get("listen");
     if (node && (!node->is_array() || node->items.size() != c.listen.size())) return;  // reported already
     if (node && c.listen.empty() && c.enabled)
-      problems_.error(node->position, fmt::format("{} names no address (enabled = false turns the source off)", what));
+      problems_.error(node->position,
+                      fmt::format("{} names no address (enabled = false turns the source off)", what));
     for (size_t i = 0; i < c.listen.size(); i++) {
       const Position& position = node ? node->items[i].position : table.position;
       auto address = parse_listen_address(c.listen[i]);
@@ -113,10 +115,12 @@ class SourceReader {
       std::string scheme(scheme_name(address->scheme));
       auto built = context_.catalog.listen_schemes.find(source);
       if (!contains(possible, scheme)) {
-        problems_.error(position, fmt::format("{}: {} does not listen on {}:// ({})", what, source, scheme, join(possible)));
-      } else if (contains(context_.catalog.sources, source) && built != context_.catalog.listen_schemes.end() &&
-                 !contains(built->second, scheme)) {
-        problems_.error(position, fmt::format("{}: {}:// is not in this build (use {})", what, scheme, join(built->second)));
+        problems_.error(position, fmt::format("{}: {} does not listen on {}:// ({})", what, source, scheme,
+                                              join(possible)));
+      } else if (contains(context_.catalog.sources, source) &&
+                 built != context_.catalog.listen_schemes.end() && !contains(built->second, scheme)) {
+        problems_.error(position, fmt::format("{}: {}:// is not in this build (use {})", what, scheme,
+                                              join(built->second)));
       } else if (c.enabled) {
         claim(*address, what, position);
       }
@@ -124,18 +128,18 @@ class SourceReader {
   }
 
   void claim(const ListenAddress& address, const std::string& what, const Position& position) {
-    if (!address.is_unix() && address.port == 0) return;  // each gets a port of its own
-    ListenAddress endpoint = address;  // of the protocol below: tls is tcp, both kinds of unix socket take the path
-    if (endpoint.scheme == ListenAddress::Scheme::tls) endpoint.scheme = ListenAddress::Scheme::tcp;
-    if (endpoint.is_unix()) endpoint.scheme = ListenAddress::Scheme::unix_stream;
-    auto [first, is_new] = listeners_.emplace(to_string(endpoint), position);
+    std::string endpoint = endpoint_of(address);
+    if (endpoint.empty()) return;
+    auto [first, is_new] = listeners_.emplace(endpoint, position);
     if (!is_new)
-      problems_.error(position, fmt::format("{}: {} is taken already by {}", what, to_string(address), to_string(first->second)));
+      problems_.error(position, fmt::format("{}: {} is taken already by {}", what, to_string(address),
+                                            to_string(first->second)));
   }
 
   void check_percentiles(const Node& table, const StatsdConfig& c) {
     if (c.percentiles.size() > 20)
-      problems_.error(at(table, "percentiles"), "source.statsd.percentiles: more than 20 (each is a value of every timer)");
+      problems_.error(at(table, "percentiles"),
+                      "source.statsd.percentiles: more than 20 (each is a value of every timer)");
   }
 
   void check_statsd_names() {
@@ -144,36 +148,48 @@ class SourceReader {
     for (const char* other : {"scripts", "host", "riemann", "ffwd"}) names[other] = {};
     for (const StatsdConfig& c : config_.statsd) {
       if (!is_plain_name(c.name)) {
-        problems_.error(c.position, fmt::format("source.statsd.name \"{}\" is not a name (letters, digits, - and _)", excerpt(c.name)));
+        problems_.error(c.position,
+                        fmt::format("source.statsd.name \"{}\" is not a name (letters, digits, - and _)",
+                                    excerpt(c.name)));
         continue;
       }
       auto [first, is_new] = names.emplace(c.name, c.position);
       if (is_new) continue;
       bool reserved = first->second.file.empty();
       problems_.error(c.position, fmt::format("source.statsd.name \"{}\" is {} (each needs its own)", c.name,
-                                              reserved ? "another source" : "used already at " + to_string(first->second)));
+                                              reserved ? "another source"
+                                                       : "used already at " + to_string(first->second)));
     }
   }
 
-  void check_folder(const Node& table, const char* section, const char* key, const std::string& path, bool enabled) {
+  void check_folder(const Node& table, const char* section, const char* key, const std::string& path,
+                    bool enabled) {
     if (!enabled || context_.built_in) return;
     struct stat info {};
     if (::stat(path.c_str(), &info) != 0) {
-      problems_.error(at(table, key), fmt::format("{}.{}: {}: {} (create it, or write enabled = false)", section, key,
-                                                  excerpt(path, 200), errno_text(errno)));
+      problems_.error(at(table, key), fmt::format("{}.{}: {}: {} (create it, or write enabled = false)",
+                                                  section, key, excerpt(path, 200), errno_text(errno)));
     } else if (!S_ISDIR(info.st_mode)) {
-      problems_.error(at(table, key), fmt::format("{}.{}: {} is not a folder", section, key, excerpt(path, 200)));
+      problems_.error(at(table, key),
+                      fmt::format("{}.{}: {} is not a folder", section, key, excerpt(path, 200)));
     }
   }
 
   void check_user(const Node& table, const ScriptsConfig& c) {
     if (c.user.empty() || !c.enabled) return;
-    errno = 0;
-    // Main thread, before any other one starts.
-    if (!::getpwnam(c.user.c_str())) {
-      problems_.error(at(table, "user"), fmt::format("source.scripts.user: there is no user \"{}\"", excerpt(c.user)));
+    passwd entry{};
+    passwd* found = nullptr;
+    char buffer[4096];
+    int rc = ::getpwnam_r(c.user.c_str(), &entry, buffer, sizeof buffer, &found);
+    if (rc != 0 && rc != ENOENT) {
+      problems_.error(at(table, "user"), fmt::format("source.scripts.user: cannot look up \"{}\": {}",
+                                                     excerpt(c.user), errno_text(rc)));
+    } else if (!found) {
+      problems_.error(at(table, "user"),
+                      fmt::format("source.scripts.user: there is no user \"{}\"", excerpt(c.user)));
     } else if (::geteuid() != 0) {
-      problems_.warning(at(table, "user"), "source.scripts.user has no effect: only root can run hooks as another user");
+      problems_.warning(at(table, "user"),
+                        "source.scripts.user has no effect: only root can run hooks as another user");
     }
   }
 
@@ -188,12 +204,14 @@ class SourceReader {
       if (contains(known, name) || (!leaves_out && (name == "default" || name == "all"))) continue;
       std::vector<std::string> names = known;
       if (!leaves_out) names.insert(names.end(), {"default", "all"});
-      problems_.error(node->items[i].position, fmt::format("source.host.collectors: unknown collector \"{}\"{}",
-                                                           excerpt(name), hint(name, names)));
+      problems_.error(node->items[i].position,
+                      fmt::format("source.host.collectors: unknown collector \"{}\"{}", excerpt(name),
+                                  hint(name, names)));
     }
-    bool adds = std::any_of(c.collectors.begin(), c.collectors.end(), [](const std::string& n) { return n.empty() || n[0] != '-'; });
-    if (!adds)
-      problems_.error(node->position, "source.host.collectors names none (write [\"default\"], or enabled = false)");
+    // ["-disk"] alone is the default without it.
+    if (c.collectors.empty())
+      problems_.error(node->position,
+                      "source.host.collectors names none (write [\"default\"], or enabled = false)");
   }
 
   LoadContext& context_;

@@ -1,7 +1,7 @@
 #include "config/toml_tree.h"
 
-// Debian's CMake target links a shared library; the header alone needs no run-time dependency. Without exceptions the
-// result carries the error. Both spellings exist in 3.3 and 3.4.
+// Debian's CMake target links a shared library; the header alone needs no run-time dependency. Without
+// exceptions the result carries the error. Both spellings exist in 3.3 and 3.4.
 #define TOML_HEADER_ONLY 1
 #define TOML_EXCEPTIONS 0
 #define TOML_ENABLE_FORMATTERS 0
@@ -17,9 +17,10 @@
 namespace runnel {
 namespace {
 
-// toml++ 3.3 has no limit on the parts of a dotted key, and a table of 400,000 levels ends in a stack overflow when it
-// is freed. So the dots of each key are counted before it sees the text. This reads strings and comments as TOML does
-// and nothing else; where it is led astray by bad syntax, toml++ has stopped before that place.
+// toml++ 3.3 has no limit on the parts of a dotted key, and a table of 400,000 levels ends in a stack
+// overflow when it is freed. So the dots of each key are counted before it sees the text. This reads strings
+// and comments as TOML does and nothing else; where it is led astray by bad syntax, toml++ has stopped before
+// that place.
 class KeyDepthScan {
  public:
   explicit KeyDepthScan(std::string_view text) : text_(text) {}
@@ -150,7 +151,9 @@ const Entry* Node::find(std::string_view key) const {
     if (e.key == key) return &e;
   return nullptr;
 }
-Entry* Node::find(std::string_view key) { return const_cast<Entry*>(std::as_const(*this).find(key)); }
+Entry* Node::find(std::string_view key) {
+  return const_cast<Entry*>(std::as_const(*this).find(key));
+}
 const Node* Node::get(std::string_view key) const {
   const Entry* e = find(key);
   return e ? &e->value : nullptr;
@@ -158,12 +161,18 @@ const Node* Node::get(std::string_view key) const {
 
 std::string_view kind_name(Node::Kind kind) {
   switch (kind) {
-    case Node::Kind::boolean: return "a boolean";
-    case Node::Kind::integer: return "an integer";
-    case Node::Kind::real: return "a float";
-    case Node::Kind::string: return "a string";
-    case Node::Kind::array: return "an array";
-    case Node::Kind::table: return "a table";
+    case Node::Kind::boolean:
+      return "a boolean";
+    case Node::Kind::integer:
+      return "an integer";
+    case Node::Kind::real:
+      return "a float";
+    case Node::Kind::string:
+      return "a string";
+    case Node::Kind::array:
+      return "an array";
+    case Node::Kind::table:
+      return "a table";
   }
   return "";
 }
@@ -178,7 +187,8 @@ bool parse_toml(std::string_view text, const std::string& file, Node& root, std:
   }
   KeyDepthScan scan(text);
   if (scan.too_deep()) {
-    errors.push_back({{file, scan.line(), scan.column()}, fmt::format("a key has more than {} parts", kMaxKeyParts)});
+    errors.push_back(
+        {{file, scan.line(), scan.column()}, fmt::format("a key has more than {} parts", kMaxKeyParts)});
     return false;
   }
   toml::parse_result result = toml::parse(text, std::string_view(file));

@@ -1,5 +1,5 @@
-// A TOML text as a tree of our own, each key and value with its place. The one room that knows toml++ is toml_tree.cc.
-// Start-up and SIGHUP only. A tree owns its memory; pointers into it last until it is changed.
+// A TOML text as a tree of our own, each key and value with its place. The one room that knows toml++ is
+// toml_tree.cc. Start-up and SIGHUP only. A tree owns its memory; pointers into it last until it is changed.
 #pragma once
 
 #include <cstdint>
@@ -43,14 +43,15 @@ struct Entry {
 // "a string", "an integer", … for messages
 std::string_view kind_name(Node::Kind kind);
 
-// Bounds that a hand-written file never meets. A text beyond them is an error, not a crash: toml++ builds and frees
-// nested tables by recursion.
+// Bounds that a hand-written file never meets. A text beyond them is an error, not a crash: toml++ builds and
+// frees nested tables by recursion.
 inline constexpr size_t kMaxFileBytes = 1 << 20;
 inline constexpr size_t kMaxKeyParts = 16;  // a.b.c has three
 inline constexpr size_t kMaxDepth = 32;     // of tables and arrays in each other
 
-// Parses `text` as if it stood in `file`. False where the syntax is wrong (one error, toml++ stops at the first) or
-// where something has no place in a configuration: dates, strings with NUL, too deep nesting (all of those).
+// Parses `text` as if it stood in `file`. False where the syntax is wrong (one error, toml++ stops at the
+// first) or where something has no place in a configuration: dates, strings with NUL, too deep nesting (all
+// of those).
 bool parse_toml(std::string_view text, const std::string& file, Node& root, std::vector<Problem>& errors);
 
 }  // namespace runnel

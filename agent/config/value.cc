@@ -21,14 +21,20 @@ std::string number_text(double value) {
 
 std::string scalar_text(const Node& node) {
   switch (node.kind) {
-    case Node::Kind::boolean: return node.boolean ? "true" : "false";
-    case Node::Kind::integer: return fmt::format("{}", node.integer);
-    case Node::Kind::real: return number_text(node.real);
-    default: return node.text;
+    case Node::Kind::boolean:
+      return node.boolean ? "true" : "false";
+    case Node::Kind::integer:
+      return fmt::format("{}", node.integer);
+    case Node::Kind::real:
+      return number_text(node.real);
+    default:
+      return node.text;
   }
 }
 
-bool is_number(const Node& node) { return node.kind == Node::Kind::integer || node.kind == Node::Kind::real; }
+bool is_number(const Node& node) {
+  return node.kind == Node::Kind::integer || node.kind == Node::Kind::real;
+}
 
 // The spelling of a limit in the unit of the type.
 std::string limit_text(ValueType type, double limit) {
@@ -46,18 +52,28 @@ class Reader {
     out_ = Value{};
     out_.is_set = out_.has_value = true;
     switch (spec_.type) {
-      case ValueType::boolean: return read_boolean();
-      case ValueType::integer: return read_integer();
-      case ValueType::real: return read_real();
+      case ValueType::boolean:
+        return read_boolean();
+      case ValueType::integer:
+        return read_integer();
+      case ValueType::real:
+        return read_real();
       case ValueType::string:
-      case ValueType::secret_file: return read_string();
-      case ValueType::choice: return read_choice();
-      case ValueType::duration: return read_unit("duration", "s", parse_duration_ms);
-      case ValueType::size: return read_unit("size", "B", parse_size);
-      case ValueType::string_list: return read_strings();
-      case ValueType::number_list: return read_numbers();
+      case ValueType::secret_file:
+        return read_string();
+      case ValueType::choice:
+        return read_choice();
+      case ValueType::duration:
+        return read_unit("duration", "s", parse_duration_ms);
+      case ValueType::size:
+        return read_unit("size", "B", parse_size);
+      case ValueType::string_list:
+        return read_strings();
+      case ValueType::number_list:
+        return read_numbers();
       case ValueType::string_map:
-      case ValueType::text_map: return read_map();
+      case ValueType::text_map:
+        return read_map();
     }
     return fail(node_, "a value of a type that this agent does not know");
   }
@@ -71,16 +87,19 @@ class Reader {
 
   // "agent.tags.n is 5, an integer, not a string (write "5")"
   bool wrong_type(const Node& at, const std::string& what, std::string_view wanted, const std::string& hint) {
-    std::string is = at.is_table() || at.is_array()
-                         ? std::string(kind_name(at.kind))
-                         : fmt::format("{}, {}", at.is_string() ? shown(quote(at.text)) : shown(scalar_text(at)),
-                                       kind_name(at.kind));
-    return fail(at, fmt::format("{} is {}, not {}{}", what, is, wanted, hint.empty() ? "" : " (write " + hint + ")"));
+    std::string is =
+        at.is_table() || at.is_array()
+            ? std::string(kind_name(at.kind))
+            : fmt::format("{}, {}", at.is_string() ? shown(quote(at.text)) : shown(scalar_text(at)),
+                          kind_name(at.kind));
+    return fail(
+        at, fmt::format("{} is {}, not {}{}", what, is, wanted, hint.empty() ? "" : " (write " + hint + ")"));
   }
   static std::string quote(std::string_view text) { return "\"" + excerpt(text) + "\""; }
 
   bool in_range(const Node& at, double value) {
-    if ((spec_.minimum == 0 && spec_.maximum == 0) || (value >= spec_.minimum && value <= spec_.maximum)) return true;
+    if ((spec_.minimum == 0 && spec_.maximum == 0) || (value >= spec_.minimum && value <= spec_.maximum))
+      return true;
     std::string text = at.is_string() ? quote(at.text) : scalar_text(at);
     return fail(at, fmt::format("{} is {}, out of range ({})", what_, shown(text), range_text(spec_)));
   }
@@ -93,7 +112,8 @@ class Reader {
   bool read_integer() {
     if (node_.kind != Node::Kind::integer) {
       auto number = node_.is_string() ? parse_int(node_.text) : std::nullopt;
-      return wrong_type(node_, what_, "an integer", number && !spec_.secret ? fmt::format("{}", *number) : "");
+      return wrong_type(node_, what_, "an integer",
+                        number && !spec_.secret ? fmt::format("{}", *number) : "");
     }
     out_.integer = node_.integer;
     return in_range(node_, static_cast<double>(out_.integer));
@@ -105,8 +125,7 @@ class Reader {
     return in_range(node_, out_.number);
   }
   bool read_string() {
-    if (!node_.is_string())
-      return wrong_type(node_, what_, "a string", string_hint(node_));
+    if (!node_.is_string()) return wrong_type(node_, what_, "a string", string_hint(node_));
     out_.text = node_.text;
     return true;
   }
@@ -131,8 +150,11 @@ class Reader {
   bool read_unit(const char* name, const char* unit, Result<int64_t> (*parse)(std::string_view)) {
     std::string wanted = fmt::format("a {}", name);
     if (!node_.is_string()) {
-      bool hint = is_number(node_) && !spec_.secret && scalar_text(node_)[0] != '-';
-      return wrong_type(node_, what_, wanted, hint ? fmt::format("\"{}{}\"", scalar_text(node_), unit) : "");
+      bool has_hint = is_number(node_) && !spec_.secret && scalar_text(node_)[0] != '-';
+      std::string with_unit = spec_.type == ValueType::size && node_.kind == Node::Kind::integer
+                                  ? format_size(node_.integer)  // 1048576 is meant as 1MiB
+                                  : scalar_text(node_) + unit;
+      return wrong_type(node_, what_, wanted, has_hint ? "\"" + with_unit + "\"" : "");
     }
     auto parsed = parse(node_.text);
     if (!parsed.ok() && !spec_.secret) return fail(node_, fmt::format("{}: {}", what_, parsed.error()));
@@ -142,7 +164,8 @@ class Reader {
   }
   bool read_strings() {
     if (!node_.is_array())
-      return wrong_type(node_, what_, "an array of strings", node_.is_string() && !spec_.secret ? "[" + quote(node_.text) + "]" : "");
+      return wrong_type(node_, what_, "an array of strings",
+                        node_.is_string() && !spec_.secret ? "[" + quote(node_.text) + "]" : "");
     bool good = true;
     for (size_t i = 0; i < node_.items.size(); i++) {
       const Node& item = node_.items[i];
@@ -156,7 +179,8 @@ class Reader {
   }
   bool read_numbers() {
     if (!node_.is_array())
-      return wrong_type(node_, what_, "an array of numbers", is_number(node_) ? "[" + scalar_text(node_) + "]" : "");
+      return wrong_type(node_, what_, "an array of numbers",
+                        is_number(node_) ? "[" + scalar_text(node_) + "]" : "");
     bool good = true;
     for (size_t i = 0; i < node_.items.size(); i++) {
       const Node& item = node_.items[i];
@@ -207,11 +231,13 @@ std::string join(const Items& items, Print&& print) {
 
 }  // namespace
 
-bool read_value(const Node& node, const ValueSpec& spec, const std::string& what, Problems& problems, Value& out) {
+bool read_value(const Node& node, const ValueSpec& spec, const std::string& what, Problems& problems,
+                Value& out) {
   return Reader(node, spec, what, problems, out).read();
 }
 
-void check_secret_file(const Node& node, const std::string& path, const std::string& what, Problems& problems) {
+void check_secret_file(const Node& node, const std::string& path, const std::string& what,
+                       Problems& problems) {
   if (path.empty()) return;  // "" is the way to say none
   // stat follows links: as Kubernetes mounts secrets, the link is open to all and the file behind it counts.
   struct stat info {};
@@ -251,7 +277,8 @@ std::string print_string(std::string_view text) {
 std::string print_key(std::string_view key) {
   bool bare = !key.empty();
   for (char c : key)
-    bare = bare && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-');
+    bare = bare && ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+                    c == '-');
   if (bare) return std::string(key);
   // Keys are not substituted: a `$${` would stay as it is.
   std::string quoted = print_string(key);
@@ -274,41 +301,63 @@ std::string redact_url(const std::string& text) {
 std::string print_value(const Value& value, const ValueSpec& spec) {
   auto string = [&](const std::string& text) { return spec.secret ? "\"***\"" : print_string(text); };
   switch (spec.type) {
-    case ValueType::string_list: return "[" + join(value.list, string) + "]";
+    case ValueType::string_list:
+      return "[" + join(value.list, string) + "]";
     case ValueType::string_map:
     case ValueType::text_map: {
       if (value.map.empty()) return "{}";
-      return "{ " + join(value.map, [&](const auto& pair) { return print_key(pair.first) + " = " + string(pair.second); }) +
+      return "{ " +
+             join(value.map,
+                  [&](const auto& pair) { return print_key(pair.first) + " = " + string(pair.second); }) +
              " }";
     }
-    default: break;
+    default:
+      break;
   }
   if (spec.secret) return "\"***\"";
   switch (spec.type) {
-    case ValueType::boolean: return value.integer ? "true" : "false";
-    case ValueType::integer: return fmt::format("{}", value.integer);
-    case ValueType::real: return number_text(value.number);
-    case ValueType::duration: return "\"" + format_duration(value.integer) + "\"";
-    case ValueType::size: return "\"" + format_size(value.integer) + "\"";
-    case ValueType::number_list: return "[" + join(value.numbers, number_text) + "]";
-    default: return print_string(value.text);
+    case ValueType::boolean:
+      return value.integer ? "true" : "false";
+    case ValueType::integer:
+      return fmt::format("{}", value.integer);
+    case ValueType::real:
+      return number_text(value.number);
+    case ValueType::duration:
+      return "\"" + format_duration(value.integer) + "\"";
+    case ValueType::size:
+      return "\"" + format_size(value.integer) + "\"";
+    case ValueType::number_list:
+      return "[" + join(value.numbers, number_text) + "]";
+    default:
+      return print_string(value.text);
   }
 }
 
 std::string_view type_name(ValueType type) {
   switch (type) {
-    case ValueType::boolean: return "bool";
-    case ValueType::integer: return "int";
-    case ValueType::real: return "float";
-    case ValueType::string: return "string";
-    case ValueType::choice: return "choice";
-    case ValueType::duration: return "duration";
-    case ValueType::size: return "size";
-    case ValueType::string_list: return "list of strings";
-    case ValueType::number_list: return "list of numbers";
+    case ValueType::boolean:
+      return "bool";
+    case ValueType::integer:
+      return "int";
+    case ValueType::real:
+      return "float";
+    case ValueType::string:
+      return "string";
+    case ValueType::choice:
+      return "choice";
+    case ValueType::duration:
+      return "duration";
+    case ValueType::size:
+      return "size";
+    case ValueType::string_list:
+      return "list of strings";
+    case ValueType::number_list:
+      return "list of numbers";
     case ValueType::string_map:
-    case ValueType::text_map: return "table of strings";
-    case ValueType::secret_file: return "secret file";
+    case ValueType::text_map:
+      return "table of strings";
+    case ValueType::secret_file:
+      return "secret file";
   }
   return "";
 }
