@@ -79,11 +79,12 @@ class InfluxEncoder final : public Encoder {
   }
 
  private:
+  static uint8_t first_byte(std::string_view s) { return s.empty() ? 0 : static_cast<uint8_t>(s[0]); }
   static bool valid_time(int64_t ms) { return ms >= -kMaxTimeMs && ms <= kMaxTimeMs; }
 
   void tag(std::string_view key, std::string_view value) {
     w_.put(',');
-    if (key == "time") {
+    if (first_byte(key) == 't' && key == "time") {
       w_.literal("time_");  // InfluxDB refuses the whole line otherwise
     } else if (key.empty()) {
       w_.put('_');
@@ -112,7 +113,8 @@ class InfluxEncoder final : public Encoder {
     };
     skip_unset();
     for (Tag t : series) {
-      while (next < 3 && ours[next].key <= t.key) {
+      // The first letters differ nearly always: half the time of this function went into comparing keys.
+      while (next < 3 && first_byte(t.key) >= first_byte(ours[next].key) && ours[next].key <= t.key) {
         if (ours[next].key != t.key) tag(ours[next].key, ours[next].value);
         next++;
         skip_unset();

@@ -105,6 +105,14 @@ class Writer {
       if (needs(word)) break;
       std::memcpy(to + i, &word, 8);
     }
+    if (i + 4 <= s.size()) {  // names and values of tags are short
+      uint32_t word;
+      std::memcpy(&word, s.data() + i, 4);
+      if (!needs(word | uint64_t{0x61616161} << 32)) {
+        std::memcpy(to + i, &word, 4);
+        i += 4;
+      }
+    }
     static constexpr std::array<uint8_t, 256> kEscapes = escape_table();
     for (; i < s.size() && !(kEscapes[static_cast<uint8_t>(s[i])] & kind); i++) to[i] = s[i];
     at_ += i;
