@@ -48,7 +48,7 @@ Sink::Sink(const runnel_sink& descriptor, const SinkIdentity& identity) : descri
 Result<std::unique_ptr<Sink>> Sink::create(const runnel_sink& descriptor, const std::vector<OptionValue>& options,
                                            const SinkIdentity& identity) {
   std::unique_ptr<Sink> sink(new Sink(descriptor, identity));
-  SinkValues values(options);
+  NativeValues values(options);
   char error[512] = "";
   sink->instance_ = descriptor.create(&sink->host_, values.data(), error, sizeof error);
   if (sink->instance_ == nullptr) return Error{error[0] != 0 ? error : "the sink could not be made"};
