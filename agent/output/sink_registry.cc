@@ -12,8 +12,8 @@
 
 #include "base/fd.h"
 #include "base/text.h"
-#include "file_sink.h"
-#include "stdout_sink.h"
+#include "file/file_sink.h"
+#include "stdout/stdout_sink.h"
 
 namespace runnel {
 namespace {

@@ -86,7 +86,7 @@ TEST_CASE("influx lines") {
                  {R"(log msg="a, b=c \" d",lines=3i)", {"log.lines 3"}},
                  {R"(log msg="only text")", {}},
                  {R"(a\b v=1)", {R"(a\b.v 1)"}},
-                 {"n v=18446744073709551615u", {"n.v 18446744073709552000"}},
+                 {"n v=18446744073709551615u", {"n.v 18446744073709551616"}},
              });
   check_refused(Format::influx, {
                                     {"cpu", bad::kNoValue},
@@ -185,7 +185,7 @@ TEST_CASE("JSON records") {
           {"[\n  {\"key\": \"a\",\n   \"value\": 1\n  }\n]", {"a 1"}},
           {"{\"key\":\"a\",\"value\":1}\n\n{\"key\":\"b\",\"value\":2}", {"a 1", "b 2"}},
           {R"({"key":"a","value":1,"sketch":[1,2],"members":null,"unit":null})", {"a 1"}},
-          {R"({"key":"a","value":18446744073709551615})", {"a 18446744073709552000"}},
+          {R"({"key":"a","value":18446744073709551615})", {"a 18446744073709551616"}},
           {R"({"key":"a","value":1,"tags":{"port":80,"tls":true}})", {"a{port=80,tls=true} 1"}},
           {"[]", {}},
           {"{}", {}},
