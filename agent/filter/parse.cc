@@ -25,7 +25,7 @@ bool is_keyword(std::string_view word) {
   return word == "and" || word == "or" || word == "not";
 }
 
-// The keyword that the word was meant to be: other operators people know, capitals, two letters swapped, one
+// The keyword that the word was meant to be: other operators people know, capitals, letters swapped, one
 // wrong.
 std::string meant_keyword(std::string_view word, const std::vector<std::string>& keywords) {
   auto known = [&](std::string_view k) {

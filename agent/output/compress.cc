@@ -130,17 +130,17 @@ const CompressionInfo* find_compression(std::string_view name) {
 
 }  // namespace
 
-// Why these defaults: encode_bench levels, 1000 series of 150 (influx) and 216 (json) bytes, codec alone in
-// ns a value, then bytes a value. The agent's promise is encoding + compressing within 1 µs a value; encoding
-// takes 0.1–0.2.
+// Why these defaults: `encode_bench levels`, texts of 147 (influx) and 216 (json) bytes a value; the codec
+// alone in ns, then bytes, a value. The agent's promise is encoding (100–150 ns) + compressing within 1 µs.
 //            influx            json                              influx            json
-//   gzip 1   174 ns  10.3 B   240 ns  10.8 B      zstd −1    59 ns  10.8 B    96 ns  11.2 B
-//   gzip 3   188 ns   9.9 B   329 ns  10.2 B      zstd  1    66 ns   9.0 B   105 ns   9.4 B
-//   gzip 4   372 ns   9.5 B   630 ns   9.7 B      zstd  3    71 ns   9.4 B   125 ns   9.8 B
-//   gzip 6   560 ns   8.4 B   750 ns   8.7 B      zstd  5   376 ns   8.1 B   739 ns   8.5 B
-//   gzip 9  1560 ns   7.6 B  2390 ns   7.8 B      zstd  9   805 ns   7.0 B  1405 ns   7.3 B
-// gzip 3 is the last level of zlib's fast matcher, zstd 1 beats 2 and 3 on such texts: the next byte saved
-// costs three times the time. Who pays for traffic sets compression_level = 6.
+//   gzip 1   171 ns  10.3 B   309 ns  10.8 B      zstd −1    59 ns  10.8 B    66 ns  11.2 B
+//   gzip 3   185 ns   9.9 B   321 ns  10.2 B      zstd  1    66 ns   9.0 B    75 ns   9.4 B
+//   gzip 4   363 ns   9.5 B   705 ns   9.7 B      zstd  3    71 ns   9.4 B    80 ns   9.8 B
+//   gzip 6   553 ns   8.4 B   667 ns   8.7 B      zstd  5   377 ns   8.1 B   490 ns   8.5 B
+//   gzip 9  1552 ns   7.6 B  1946 ns   7.8 B      zstd  9   800 ns   7.0 B   921 ns   7.3 B
+// gzip 3 is the last level of zlib's fast matcher, zstd 1 beats 2 and 3 on such texts; one more byte saved
+// would cost more than twice (gzip) or five times (zstd) the time. Who pays for traffic sets
+// compression_level = 6.
 const std::vector<CompressionInfo>& compressions() {
   static const std::vector<CompressionInfo> kCompressions = {
       {"none", "as encoded", 0, 0, 0},

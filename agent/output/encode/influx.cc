@@ -1,17 +1,17 @@
-// The `influx` encoding: InfluxDB line protocol v2
+// The `influx` encoding: InfluxDB line protocol
 // (docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol), which VictoriaMetrics, Telegraf and
-// QuestDB read too. Decisions, with their reasons, are in docs/encodings.md:
-//   numbers   are always floats, also where they are whole. A field that is once an integer and once a float
-//   is a
-//             conflict that InfluxDB refuses, and whether a sum is whole depends on what was sent. All digits
-//             of a 64-bit integer are written; InfluxDB and VictoriaMetrics keep 53 bits of them.
-//   kind      is the tag `metric_type` as Telegraf's and Vector's users know it, the unit the tag `unit`, the
-//   host
-//             `host`: only where the series has no tag of that name, and in their sorted place (InfluxDB asks
-//             for it).
-//   an event  is a line with metric_type=event: attributes are tags; state, description and the list of tags
-//   are string
-//             fields, ttl and value numbers.
+// QuestDB read too. docs/encodings.md has the whole mapping.
+//
+// Numbers are always floats, also where they are whole: a field that is once an integer and once a float is a
+// conflict that InfluxDB refuses, and whether a sum is whole depends on what was sent. All digits of a 64-bit
+// integer are written; InfluxDB and VictoriaMetrics keep 53 bits of them.
+//
+// The kind is the tag `metric_type`, as Telegraf's and Vector's users know it, the unit the tag `unit`, the
+// host `host`: only where the series has no tag of that name, and in their sorted place, as InfluxDB asks
+// for.
+//
+// An event is a line with metric_type=event: attributes are tags; state, description and the list of tags are
+// string fields; ttl and value are numbers.
 #include <cmath>
 
 #include "output/encode/formats.h"
@@ -20,8 +20,7 @@
 namespace runnel {
 namespace {
 
-// What fits int64 nanoseconds, without the few values at the ends that InfluxDB keeps for itself: until year
-// 2262.
+// What fits int64 nanoseconds (until 2262), less the few values at the ends that InfluxDB keeps for itself.
 constexpr int64_t kMaxTimeMs = 9'223'372'036'854;
 
 class InfluxEncoder final : public Encoder {
@@ -113,7 +112,7 @@ class InfluxEncoder final : public Encoder {
     };
     skip_unset();
     for (Tag t : series) {
-      // The first letters differ nearly always: half the time of this function went into comparing keys.
+      // The first letters differ nearly always, and are cheaper to compare.
       while (next < 3 && first_byte(t.key) >= first_byte(ours[next].key) && ours[next].key <= t.key) {
         if (ours[next].key != t.key) tag(ours[next].key, ours[next].value);
         next++;
