@@ -163,6 +163,11 @@ void* operator new(size_t size) {
   if (void* memory = std::malloc(size)) return memory;
   throw std::bad_alloc();
 }
+void* operator new(size_t size,
+                   const std::nothrow_t&) noexcept {  // std::stable_sort's; all or none, for ASan
+  allocations++;
+  return std::malloc(size);
+}
 void operator delete(void* memory) noexcept {
   std::free(memory);
 }
