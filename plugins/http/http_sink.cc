@@ -82,7 +82,7 @@ class HttpSink {
         status = status_of_answer();
       }
     }
-    return judge(code, status, deadline_ns, answer);
+    return judge(code, status, answer);
   }
 
   void interrupt() {
@@ -220,8 +220,10 @@ class HttpSink {
     body_.clear();
     body_cut_ = false;
     const uint64_t now = monotonic_ns();
+    deadline_rules_ = true;
     if (interrupted_.load() || now >= deadline_ns) return CURLE_OPERATION_TIMEDOUT;
     const int64_t left_ms = static_cast<int64_t>(std::min<uint64_t>((deadline_ns - now) / 1'000'000u + 1, 86'400'000u));
+    deadline_rules_ = left_ms < settings_.timeout_ms;
     option(CURLOPT_TIMEOUT_MS, static_cast<long>(std::min(settings_.timeout_ms, left_ms)));
     option(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(std::min(settings_.connect_timeout_ms, left_ms)));
 
@@ -270,13 +272,13 @@ class HttpSink {
     return connect_status >= 300 ? connect_status : status;
   }
 
-  runnel_outcome judge(CURLcode code, long status, uint64_t deadline_ns, runnel_answer* answer) {
+  runnel_outcome judge(CURLcode code, long status, runnel_answer* answer) {
     if (code != CURLE_OK && interrupted_.load()) return answer_with(answer, RUNNEL_RETRY, "interrupted");
     long connect_status = 0;
     curl_easy_getinfo(easy_.get(), CURLINFO_HTTP_CONNECTCODE, &connect_status);
     const bool by_proxy = code != CURLE_OK && connect_status >= 300;
     const bool complete = code == CURLE_OK || (code == CURLE_WRITE_ERROR && body_cut_) || by_proxy;
-    if (!complete || status == 0) return judge_failure(code, status, deadline_ns, answer);
+    if (!complete || status == 0) return judge_failure(code, status, answer);
 
     count_answer(status);
     const runnel_outcome outcome = outcome_of_status(status, body_, settings_.retry_on);
@@ -298,14 +300,14 @@ class HttpSink {
     return answer_with(answer, outcome, without_secrets(std::move(text)), static_cast<uint32_t>(ms));
   }
 
-  runnel_outcome judge_failure(CURLcode code, long status, uint64_t deadline_ns, runnel_answer* answer) {
+  runnel_outcome judge_failure(CURLcode code, long status, runnel_answer* answer) {
     count_answer(0);
     std::string text = error_[0] != '\0' ? error_.data() : curl_easy_strerror(code);
     const runnel_outcome outcome = outcome_of_failure(code, text);
     secrets_known_ = false;  // read again for the next connection
     if (outcome == RUNNEL_HOLD) forget_connections();  // libcurl keeps the authorities it has read for a day
     if (status != 0) text = "HTTP " + std::to_string(status) + ", but its answer broke off: " + text;
-    if (code == CURLE_OPERATION_TIMEDOUT && monotonic_ns() >= deadline_ns) text += " (the output's deadline)";
+    if (code == CURLE_OPERATION_TIMEDOUT && deadline_rules_) text += " (the output's deadline)";
     return answer_with(answer, outcome, without_secrets(std::move(text)));
   }
 
@@ -362,6 +364,7 @@ class HttpSink {
   bool secrets_known_ = false;
   std::string body_;  // of the last answer, up to kMaxBody
   bool body_cut_ = false;
+  bool deadline_rules_ = false;  // the time-out of the last request was the write's deadline
   double connections_ = 0;
   std::array<double, 6> answers_{};
   std::atomic<bool> interrupted_{false};
