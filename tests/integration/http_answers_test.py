@@ -67,7 +67,8 @@ class Answers(unittest.TestCase):
         self.assertRegex(first[0].headers["User-Agent"], r"^runnel/\d")
         wait_for(lambda: self.delivered(agent) >= 20, lambda: agent.log())
         self.finish(agent)
-        self.assertGreaterEqual(agent.metric("runnel.output.retries", output="main"), 5)
+        # libcurl itself sends again where a kept connection ends without a byte, so `close` may not show.
+        self.assertGreaterEqual(agent.metric("runnel.output.retries", output="main"), 4)
         self.assertEqual(agent.metric("runnel.output.dropped", output="main"), 0)
         values = {sample["key"]: sample["value"] for sample in samples(first[5:])}
         self.assertEqual(values, {f"test.{number}": number for number in range(20)})

@@ -28,7 +28,8 @@ class Clients(unittest.TestCase):
         self.addCleanup(self.server.close)
         self.agent = Agent(self.folder, CONFIG.format(url=self.server.url))
         self.addCleanup(self.agent.kill)
-        self.port = self.agent.statsd().port
+        with self.agent.statsd() as sender:
+            self.port = sender.port
 
     def received(self, lines):
         """Everything, merged by key and tags, after `lines` lines have come in and the agent has ended."""
@@ -71,6 +72,7 @@ class Clients(unittest.TestCase):
                 pipe.gauge(f"many.{number}", number * 1.5)
         for user in ("ann", "bob", "ann"):
             client.set("users", user)
+        client.close()
         found = self.received(100 + 1 + 2 + 3 + 20 + 3)
         self.assertEqual(found["app.requests", ()], ("counter", 90))
         self.assertEqual(found["app.depth", ()], ("gauge", 40))

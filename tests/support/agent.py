@@ -86,7 +86,7 @@ metrics_file = "{self.metrics_file}"
                 left = end - time.monotonic()
                 if self._ended or left <= 0:
                     tail = "\n".join(self._lines[-40:])
-                    raise AssertionError(f"{pattern!r} is not in the agent's log{' (it has ended)' if self._ended else ''}:\n{tail}")
+                    raise AssertionError(f"{pattern!r} is not in the agent's log{f' (it has ended: {self.process.wait(10)})' if self._ended else ''}:\n{tail}")
                 self._arrived.wait(left)
 
     def statsd(self, index=0):

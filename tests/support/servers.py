@@ -232,7 +232,8 @@ class NginxTls:
         servers = ""
         for name, port in self.ports.items():
             tls = "" if name == "plain" else f"""ssl_certificate {certificate.get(name, "server")}.pem;
-    ssl_certificate_key {certificate.get(name, "server")}.key;"""
+    ssl_certificate_key {certificate.get(name, "server")}.key;
+    {"" if name.startswith("tls") else "ssl_protocols TLSv1.2 TLSv1.3;"}"""
             listen = f"127.0.0.1:{port}" + ("" if name == "plain" else " ssl http2")
             servers += f"""
   server {{
