@@ -9,7 +9,7 @@
 namespace runnel {
 namespace {
 
-constexpr double kSecond = 1e3, kHour = 3'600e3, kDay = 86'400e3;                          // ms
+constexpr double kHour = 3'600e3, kDay = 86'400e3;                                         // ms
 constexpr double kKiB = 1024, kMiB = 1024 * kKiB, kGiB = 1024 * kMiB, kTiB = 1024 * kGiB;  // bytes
 
 constexpr const char* kLogLevels[] = {"debug", "info", "warning", "error", nullptr};

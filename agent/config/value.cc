@@ -239,17 +239,17 @@ bool read_value(const Node& node, const ValueSpec& spec, const std::string& what
 void check_secret_file(const Node& node, const std::string& path, const std::string& what,
                        Problems& problems) {
   if (path.empty()) return;  // "" is the way to say none
+  std::string shown = excerpt(path, 200);
   // stat follows links: as Kubernetes mounts secrets, the link is open to all and the file behind it counts.
   struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) {
-    problems.error(node.position, fmt::format("{}: {}: {}", what, excerpt(path, 200), errno_text(errno)));
-  } else if (S_ISDIR(info.st_mode)) {
-    problems.error(node.position, fmt::format("{}: {} is a folder, not a file", what, excerpt(path, 200)));
-  } else if (::access(path.c_str(), R_OK) != 0) {
-    problems.error(node.position, fmt::format("{}: {}: {}", what, excerpt(path, 200), errno_text(errno)));
+  bool found = ::stat(path.c_str(), &info) == 0;
+  if (found && S_ISDIR(info.st_mode)) {
+    problems.error(node.position, fmt::format("{}: {} is a folder, not a file", what, shown));
+  } else if (!found || ::access(path.c_str(), R_OK) != 0) {
+    problems.error(node.position, fmt::format("{}: {}: {}", what, shown, errno_text(errno)));
   } else if ((info.st_mode & S_IROTH) != 0) {
-    problems.warning(node.position, fmt::format("{}: {} can be read by everybody (chmod o-r {})", what,
-                                                excerpt(path, 200), excerpt(path, 200)));
+    problems.warning(node.position,
+                     fmt::format("{}: {} can be read by everybody (chmod o-r {})", what, shown, shown));
   }
 }
 
