@@ -32,6 +32,7 @@ class Round {
 
   void set_boot(int64_t ms) { boot_ms_ = ms; }  // start of the totals that began at boot; 0: not known
   uint64_t number() const { return number_; }   // from 1
+  int64_t time_ms() const { return time_ms_; }
   uint64_t accepted() const { return accepted_; }
 
  private:

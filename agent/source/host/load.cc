@@ -1,5 +1,4 @@
 // load: /proc/loadavg and /proc/uptime (proc(5)).
-#include "base/text.h"
 #include "source/host/collectors.h"
 #include "source/host/procfs.h"
 #include "source/host/scan.h"
@@ -30,12 +29,9 @@ class Load final : public Collector {
     std::string_view rest = line;
     double values[3];
     for (size_t i = 0; i < count; i++) {
-      auto value = parse_double(next_word(rest));
-      if (!value || *value < 0) {
-        round.bad(file, "malformed", line);
-        return;
-      }
-      values[i] = *value;
+      if (next_decimal(rest, values[i])) continue;
+      round.bad(file, "malformed", line);
+      return;
     }
     for (size_t i = 0; i < count; i++) round.add(metrics[i], {}, values[i]);
   }

@@ -2,7 +2,6 @@
 // tasks stood still for want of a resource. `total` is µs since boot, the averages are percentages.
 #include <iterator>
 
-#include "base/text.h"
 #include "source/host/collectors.h"
 #include "source/host/procfs.h"
 #include "source/host/scan.h"
@@ -63,9 +62,7 @@ class Pressure final : public Collector {
     std::string_view text;
     for (size_t i = 0; i < 3; i++) {
       if (!field(line, kKeys[i], text)) return false;
-      auto value = parse_double(text);
-      if (!value || *value < 0) return false;
-      average[i] = *value;
+      if (!next_decimal(text, average[i])) return false;
     }
     uint64_t total;
     if (!field(line, "total=", text) || !next_number(text, total)) return false;

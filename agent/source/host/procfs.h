@@ -41,7 +41,7 @@ class ProcFile {
   int open_next(size_t from);  // 0 or errno
   int read_all();              // 0 or errno
   bool replaced() const;
-  void unreadable(int error);
+  void unreadable(int64_t time_ms, int error);
 
   std::vector<std::string> paths_;  // in order of preference; the first that can be read is kept
   bool optional_;                   // absent from many kernels: worth a note, not a warning
@@ -56,7 +56,8 @@ class ProcFile {
   uint64_t round_ = 0;       // of the text in the buffer
   uint64_t complained_ = 0;  // round of the last complaint, 0: none
   bool missing_logged_ = false;
-  std::string users_;  // "cpu, processes", for the log
+  int64_t failed_ms_ = 0;  // wall time of the last attempt, where missing_logged_
+  std::string users_;      // "cpu, processes", for the log
 };
 
 class Procfs {

@@ -56,6 +56,29 @@ inline bool next_number(std::string_view& text, uint64_t& value) {
   return true;
 }
 
+// Takes the next word as a decimal without sign and exponent, "0.25", as the kernel prints averages. Up to 15 digits
+// divided by a power of ten are rounded once, so this is the double that strtod finds.
+inline bool next_decimal(std::string_view& text, double& value) {
+  std::string_view rest = text, word = next_word(rest);
+  uint64_t n = 0;
+  double divisor = 1;
+  size_t digits = 0;
+  bool point = false;
+  for (char c : word) {
+    if (c == '.' && !point && digits > 0) {
+      point = true;
+      continue;
+    }
+    if (c < '0' || c > '9' || ++digits > 15) return false;
+    n = n * 10 + static_cast<uint64_t>(c - '0');
+    if (point) divisor *= 10;
+  }
+  if (digits == 0) return false;
+  value = static_cast<double>(n) / divisor;
+  text = rest;
+  return true;
+}
+
 // `count` numbers in a row; what follows them is left.
 inline bool next_numbers(std::string_view& text, uint64_t* values, size_t count) {
   for (size_t i = 0; i < count; i++)
