@@ -60,7 +60,7 @@ class Cpu final : public Collector {
     std::string_view rest = line.substr(3);
     std::string_view number = next_word(rest);
     auto index = parse_uint(number);
-    Ticks ticks;
+    Ticks ticks{};
     if (!index || *index >= kMaxCpus || !next_numbers(rest, ticks.data(), ticks.size())) {
       round.bad(file_, "malformed", line);
       return false;
@@ -84,7 +84,7 @@ class Cpu final : public Collector {
 
   void single(Round& round, std::string_view line, const HostMetric& metric) {
     std::string_view rest = line.substr(5);
-    uint64_t value;
+    uint64_t value = 0;
     if (next_number(rest, value)) {
       round.add(metric, {}, count_number(value));
     } else {

@@ -43,7 +43,7 @@ class Disk final : public Collector {
     std::string_view disk;  // the last line that was no partition
     while (next_line(text, line)) {
       std::string_view rest = line;
-      uint64_t number[2], v[kFields];
+      uint64_t number[2] = {}, v[kFields] = {};
       if (!next_numbers(rest, number, 2)) {
         round.bad(file_, "malformed", line);
         continue;

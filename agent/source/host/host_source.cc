@@ -61,7 +61,7 @@ void HostCollectors::Parts::find_boot_time(Round& r) {
   text.remove_prefix(at + 1);
   next_line(text, line);
   line.remove_prefix(6);
-  uint64_t value;
+  uint64_t value = 0;
   if (!next_number(line, value) || value > uint64_t{1} << 40) return;
   int64_t ms = static_cast<int64_t>(value) * 1000;
   if (std::llabs(ms - boot_ms) > kBootJitterMs) boot_ms = ms;

@@ -27,7 +27,7 @@ class Load final : public Collector {
     std::string_view text = file.read(round), line;
     if (!next_line(text, line)) return;
     std::string_view rest = line;
-    double values[3];
+    double values[3] = {};
     for (size_t i = 0; i < count; i++) {
       if (next_decimal(rest, values[i])) continue;
       round.bad(file, "malformed", line);

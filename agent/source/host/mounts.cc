@@ -97,7 +97,7 @@ std::string decode_mount(std::string_view text) {
 
 bool parse_mount(std::string_view line, Mount& mount) {
   // 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 shared:7 - ext3 /dev/root rw,errors=continue
-  uint64_t number[2];
+  uint64_t number[2] = {};
   if (!next_numbers(line, number, 2)) return false;
   std::string_view id = next_word(line), inside = next_word(line), mountpoint = next_word(line);
   std::string_view options = next_word(line), word;

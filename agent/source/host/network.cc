@@ -36,7 +36,7 @@ class Network final : public Collector {
       std::string_view front = line.substr(0, colon == std::string_view::npos ? 0 : colon);
       std::string_view name = next_word(front);
       std::string_view rest = line.substr(colon == std::string_view::npos ? 0 : colon + 1);
-      uint64_t v[kFields];
+      uint64_t v[kFields] = {};
       if (name.empty() || !front.empty() || !next_numbers(rest, v, kFields)) {
         round.bad(file_, "malformed", line);
         continue;

@@ -58,13 +58,13 @@ class Pressure final : public Collector {
     if (type != "some" && type != "full") return false;
     constexpr std::string_view kKeys[] = {"avg10=", "avg60=", "avg300="};
     constexpr std::string_view kWindows[] = {"10", "60", "300"};
-    double average[3];
+    double average[3] = {};
     std::string_view text;
     for (size_t i = 0; i < 3; i++) {
       if (!field(line, kKeys[i], text)) return false;
       if (!next_decimal(text, average[i])) return false;
     }
-    uint64_t total;
+    uint64_t total = 0;
     if (!field(line, "total=", text) || !next_number(text, total)) return false;
     round.add(resource.time, {{"system.pressure.stall_type", type}}, seconds(total, 1e6));
     for (size_t i = 0; i < 3; i++)

@@ -44,7 +44,7 @@ class Processes final : public Collector {
     for (int i = 0; i < 4; i++) word = next_word(rest);
     size_t slash = word.find('/');
     std::string_view number = slash == std::string_view::npos ? std::string_view() : word.substr(slash + 1);
-    uint64_t all;
+    uint64_t all = 0;
     if (next_number(number, all)) {
       round.add(kThreads, {}, count_number(all));
     } else {

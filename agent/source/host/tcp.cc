@@ -90,7 +90,7 @@ class Table {
     std::string_view rest = values;
     next_word(rest);
     for (const Column* column : at_) {
-      uint64_t value;
+      uint64_t value = 0;
       if (column == nullptr) {
         next_word(rest);  // also the -1 of MaxConn
       } else if (!next_number(rest, value)) {
@@ -163,7 +163,7 @@ class Tcp final : public Collector {
     std::string_view rest = line;
     next_word(rest);
     for (std::string_view key = next_word(rest); !key.empty(); key = next_word(rest)) {
-      uint64_t value;
+      uint64_t value = 0;
       if (!next_number(rest, value)) {
         round.bad(file, "malformed", line);
         return;

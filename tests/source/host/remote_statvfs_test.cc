@@ -35,6 +35,14 @@ struct Server {
     std::lock_guard lock(mutex);
     dead.insert(path);
   }
+  int calls() {
+    std::lock_guard lock(mutex);
+    return asked;
+  }
+  int waiting() {
+    std::lock_guard lock(mutex);
+    return blocked;
+  }
   void revive() {
     std::unique_lock lock(mutex);
     dead.clear();
@@ -67,7 +75,7 @@ TEST_CASE("remote file systems that answer are there in the same round") {
     CHECK(answers[0].error == 0);
     CHECK(answers[1].error == EACCES);
   }
-  CHECK(server->asked == 9);
+  CHECK(server->calls() == 9);
   CHECK(remote.ask({}).empty());
 }
 
@@ -116,7 +124,7 @@ TEST_CASE("more dead servers than threads: nothing blocks, all are said") {
       }
     }
     CHECK(stuck.size() == paths.size());
-    CHECK(server->blocked <= RemoteStatvfs::kMaxThreads);
+    CHECK(server->waiting() <= RemoteStatvfs::kMaxThreads);
   }  // the destructor does not wait for them either
   server->revive();
 }
