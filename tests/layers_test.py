@@ -69,7 +69,10 @@ def room_of(path):
 def resolve(root, includer, name):
     """The included file below root: as the compiler looks for it, or by its name where a build makes it. None: a
     header of the system."""
-    for folder in (os.path.dirname(includer), "agent", "plugins/include", "plugins/support", "plugins"):
+    folders = [os.path.dirname(includer), "agent", "plugins/include", "plugins/support", "plugins"]
+    if includer == SINK_TABLE and name.endswith("_sink.h"):
+        folders.append("plugins/" + name[:-len("_sink.h")])  # its library says so
+    for folder in folders:
         path = os.path.normpath(os.path.join(folder, name))
         for made_from in ("", ".in"):
             if os.path.exists(os.path.join(root, path + made_from)):
@@ -169,7 +172,7 @@ CASES = [
     ("agent/base/a.cc", '// #include <uv.h>\n/*\n#include "metric/batch.h"\n*/\n// dlopen(x)\n', 0, ""),
     ("plugins/http/a.cc", '#include <curl/curl.h>\n#include "http_sink.h"\n#include "answers.h"\n', 0, ""),
     ("plugins/http/b.cc", '#include "runnel_sink.h"\n#include "support/answers.h"\n', 0, ""),
-    ("agent/output/sink_registry.cc", '#include "file/file_sink.h"\n#include "runnel_sink.h"\n', 0, ""),
+    ("agent/output/sink_registry.cc", '#include "file_sink.h"\n#include "runnel_sink.h"\n', 0, ""),
     # A row above, a sibling, a higher row by another spelling.
     ("agent/base/a.cc", '\n#include "metric/batch.h"\n', 2, "base does not see metric"),
     ("agent/base/a.h", "#include <loop/loop.h>\n", 1, "base does not see loop"),
