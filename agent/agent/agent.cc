@@ -94,10 +94,10 @@ int Agent::run() {
   if (setup_.once) {
     run_once_round();
   } else {
-    start_timers();
     ::malloc_trim(0);  // what parsing the configuration took
-    log::info("agent", "ready");
+    log::info("agent", "ready");  // everything that can be sent to is open; the first round follows at once
     notify_service_manager("READY=1");
+    start_timers();
   }
   loop_.run();
   return setup_.once && !once_delivered_ ? 1 : 0;
@@ -169,7 +169,8 @@ Status Agent::start_sources() {
     }
   }
   start_host();
-  return start_scripts();
+  start_scripts();
+  return {};
 }
 
 Result<std::unique_ptr<statsd::StatsdSource>> Agent::open_statsd(const StatsdConfig& config) {
@@ -189,19 +190,21 @@ void Agent::start_host() {
   host_ = std::make_unique<HostCollectors>(config_.host[0], host_counts_);
 }
 
-Status Agent::start_scripts() {
-  scripts_.reset();
-  if (config_.scripts.empty() || !config_.scripts[0].enabled) return {};
-  const ScriptsConfig& config = config_.scripts[0];
+ScriptContext Agent::script_context() {
   ScriptContext context;
   context.host = config_.agent.host;
   context.agent_interval_ms = config_.agent.interval_ms;
   context.trampoline = setup_.executable;
   context.may_run = [this] { return !log_.blocked(); };
+  return context;
+}
+
+void Agent::start_scripts() {
+  scripts_.reset();
+  if (config_.scripts.empty() || !config_.scripts[0].enabled) return;
   scripts_ = std::make_unique<ScriptSource>(
-      loop_, clock_, config, std::move(context), [this](Batch&& batch) { pipeline_.push(std::move(batch)); },
+      loop_, clock_, config_.scripts[0], script_context(), [this](Batch&& batch) { pipeline_.push(std::move(batch)); },
       script_counts_);
-  return {};
 }
 
 void Agent::start_timers() {

@@ -60,7 +60,8 @@ class Agent {
   // sources
   Status start_sources();
   Result<std::unique_ptr<statsd::StatsdSource>> open_statsd(const StatsdConfig& config);
-  Status start_scripts();
+  ScriptContext script_context();
+  void start_scripts();
   void start_host();
   void start_host_timer();
   void start_timers();
@@ -81,6 +82,7 @@ class Agent {
   void reload();
   Status apply(Config next);
   Status apply_sources(const Config& next);
+  void apply_scripts();
   void run_once_round();
   void begin_stop();
   void check_drained();

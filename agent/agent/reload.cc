@@ -105,13 +105,7 @@ Status Agent::apply(Config next) {
   bool interval_changed = next.agent.interval_ms != before.agent.interval_ms;
   bool host_changed = next.host != before.host;
   if (host_changed) start_host();
-  if (next.scripts != before.scripts || interval_changed || next.agent.host != before.agent.host) {
-    if (scripts_) scripts_->stop();
-    if (Status scripts = start_scripts(); !scripts.ok()) log::error("scripts", "{}", scripts.error());
-    if (scripts_)
-      if (Status started = scripts_->start(); !started.ok())
-        log::warning("scripts", "{} (no hooks until it is there)", started.error());
-  }
+  if (next.scripts != before.scripts || interval_changed || next.agent.host != before.agent.host) apply_scripts();
   if (interval_changed) {
     flush_statsd(interval_timer_->cut());
     interval_timer_ = std::make_unique<AlignedTimer>(loop_, clock_, config_.agent.interval_ms, 0,
@@ -121,6 +115,21 @@ Status Agent::apply(Config next) {
   if (interval_changed || host_changed) start_host_timer();
   tell_missing_sources();
   return {};
+}
+
+// Hooks that the change does not concern go on undisturbed.
+void Agent::apply_scripts() {
+  bool wanted = !config_.scripts.empty() && config_.scripts[0].enabled;
+  Status done;
+  if (scripts_ && wanted) {
+    done = scripts_->reconfigure(config_.scripts[0], script_context());
+  } else if (wanted) {
+    start_scripts();
+    done = scripts_->start();
+  } else {
+    scripts_.reset();
+  }
+  if (!done.ok()) log::warning("scripts", "{} (no hooks until it is there)", done.error());
 }
 
 // Listeners: new ones are bound, changed ones rebound, and on the first error all is as before.
