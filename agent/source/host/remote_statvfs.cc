@@ -142,6 +142,8 @@ std::vector<RemoteStatvfs::Answer> RemoteStatvfs::ask(const std::vector<std::str
     Job& job = *jobs_[i];
     if (job.state != Job::State::idle || !job.answered) continue;
     answers[i].known = true;
+    answers[i].newly_answers = answers[i].newly_answers || job.stuck;
+    job.stuck = false;
     answers[i].error = job.error;
     answers[i].st = job.st;
     job.answered = false;
