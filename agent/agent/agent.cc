@@ -66,7 +66,7 @@ Status Agent::start(Config config) {
   id_prefix_ = fmt::format("{}-{:x}", agent_id_, start_ms_);
 
   log_.set_max_bytes(config_.journal.max_bytes);
-  if (config_.journal.durability != "memory")
+  if (config_.journal.durability != "memory" && !config_.built_in)
     log::info("journal", "this build keeps the log in memory: durability is \"memory\", not \"{}\" max_bytes={}",
               config_.journal.durability, format_size(config_.journal.max_bytes));
   for (const OutputConfig& output : config_.outputs) {
@@ -148,15 +148,11 @@ void Agent::sweep_retiring() {
 
 // ---- sources ----------------------------------------------------------------------------------------------------
 
+// Of what a file turns on, the loader has said so.
 void Agent::tell_missing_sources() const {
-  auto tell = [&](const char* source) {
-    std::string text = fmt::format("source.{} is on, but this build does not have it yet", source);
-    config_.built_in ? log::info("agent", "{}", text) : log::warning("agent", "{}", text);
-  };
+  if (!config_.built_in) return;
   for (const RiemannConfig& riemann : config_.riemann)
-    if (riemann.enabled) tell("riemann");
-  for (const FfwdConfig& ffwd : config_.ffwd)
-    if (ffwd.enabled) tell("ffwd");
+    if (riemann.enabled) log::info("agent", "source.riemann is on by default, but this build does not have it yet");
 }
 
 Status Agent::start_sources() {
@@ -316,7 +312,7 @@ void Agent::watch_host_name() {
   std::string now = current_host_name();
   if (now == host_name_ || now.empty()) return;
   std::string before = std::exchange(host_name_, now);
-  if (config_.agent.host != before) return;  // configured by name: a rename changes nothing
+  if (!config_.agent.host_from_system) return;  // configured by name: a rename changes nothing
   config_.agent.host = now;
   pipeline_.configure(config_.agent);
   log::warning("agent", "the host was renamed from {} to {}", before, now);

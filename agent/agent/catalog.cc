@@ -10,6 +10,7 @@ namespace runnel {
 Catalog make_catalog(SinkRegistry& registry) {
   Catalog catalog;
   catalog.find_sink = [&registry](const std::string& sink) { return registry.find(sink); };
+  catalog.sinks = registry.names();
   for (const EncoderInfo& encoder : encoders()) catalog.encodings.emplace_back(encoder.name);
   for (const CompressionInfo& compression : compressions()) catalog.compressions.emplace_back(compression.name);
   catalog.collectors = collector_names();

@@ -56,12 +56,12 @@ class Path(unittest.TestCase):
         def answer(request):
             state["requests"] += 1
             if state["requests"] <= 2:
-                return {"status": 503}
+                return "503"
             if state["requests"] == 3:
-                return {"reset": True}
+                return "reset"
             if '"poison"' in request.text():
-                return {"status": 400, "body": b"no poison please"}
-            return {"status": 200}
+                return "400"
+            return "200"
 
         server = Server(answer)
         self.addCleanup(server.close)

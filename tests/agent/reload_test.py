@@ -103,7 +103,7 @@ batch = {{ max_age = "50ms" }}
         self.assertEqual(agent.stop(), 0)
 
     def test_an_output_that_changes_keeps_what_it_had_not_delivered(self):
-        server = Server(lambda request: {"status": 200})
+        server = Server()
         self.addCleanup(server.close)
         web = lambda url: f'[output.web]\nsink = "http"\nurl = "{url}"\nfilter = "key = precious"\nbatch = {{ max_age = "50ms" }}\n'
         agent = self.start(self.config(["udp://127.0.0.1:0"], more=web(f"http://127.0.0.1:{free_port()}/")))

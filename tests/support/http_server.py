@@ -19,7 +19,7 @@ follow. Steps:
     echo               500 whose body is the Authorization header that was sent
     auth:VALUE         204 where the Authorization header is VALUE, else 401
 
-Other paths are answered with 204. Used as a module by the Python tests and as a program by the C++ tests: it prints
+Other paths are answered with 204, and a function that is given to Server may name the step for any request. Used as a module by the Python tests and as a program by the C++ tests: it prints
 `listening PORT`, then one line a request, and ends with its standard input.
 """
 import email.utils
@@ -175,9 +175,8 @@ class Server(http.server.ThreadingHTTPServer):
             self.requests.append(request)
             count = self._counts.get(request.path, 0)
             self._counts[request.path] = count + 1
-            if self.on_request:
-                self.on_request(request)
-        return steps[min(count, len(steps) - 1)]
+            wanted = self.on_request(request) if self.on_request else None
+        return wanted or steps[min(count, len(steps) - 1)]
 
     def handle_error(self, *_):
         pass  # a client that goes away is what many tests are about
