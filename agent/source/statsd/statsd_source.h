@@ -50,6 +50,7 @@ class StatsdSource {
   struct Socket {
     UniqueFd fd;
     std::string wanted, bound;  // URLs: as configured, as bound
+    int64_t buffer_bytes = 0;   // SO_RCVBUF as the kernel has it
   };
   using Sockets = std::vector<std::shared_ptr<Socket>>;
 
@@ -58,6 +59,7 @@ class StatsdSource {
   static Result<std::shared_ptr<Socket>> bind_one(const std::string& url, int64_t receive_buffer);
 
   void run();  // the receiver thread
+  size_t receive_some(Socket& socket, int rounds);
   size_t receive(Socket& socket);
   void take(std::string_view datagram, const void* peer);
   void tell_bad(std::string_view reason, std::string_view line, const void* peer);
