@@ -42,7 +42,9 @@ std::optional<std::string> read_proc(const std::string& path) {
 
 }  // namespace
 
-bool become_subreaper() { return ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0; }
+bool become_subreaper() {
+  return ::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0;
+}
 
 std::optional<ProcessInfo> process_info(pid_t pid) {
   auto text = read_proc(fmt::format("/proc/{}/stat", pid));
@@ -101,7 +103,7 @@ size_t kill_tree(pid_t pid) {
 }
 
 pid_t family_of(const ProcessInfo& orphan, const std::optional<std::string>& script,
-                const std::vector<Family>& families) {
+                const std::vector<Family>& families, bool strangers) {
   if (script) {
     for (const Family& family : families)
       if (family.script == *script) return family.leader;
@@ -112,7 +114,7 @@ pid_t family_of(const ProcessInfo& orphan, const std::optional<std::string>& scr
     if (family.leader == orphan.group) return family.leader;
     if (family.start_ticks <= orphan.start_ticks) only = only == kNobody ? family.leader : kUnknown;
   }
-  return only;
+  return strangers ? kUnknown : only;
 }
 
 }  // namespace runnel::script

@@ -7,7 +7,8 @@
 //      of one that is not: nobody's;
 //   2. its process group is that of a running hook: that hook's;
 //   3. otherwise (it wiped its environment): it can only come from a hook that was running when it was started, so it
-//      is nobody's as soon as none of those runs any more, and the hook's when that one is the only one left.
+//      is nobody's as soon as none of those runs any more, and the hook's when that one is the only one left. Not where
+//      the agent is process 1 of a container: there it inherits strangers too, such as what `docker exec` left.
 // Nobody's orphans, and those of a hook that has ended, are killed with all below them.
 #pragma once
 
@@ -41,7 +42,8 @@ struct Family {
   std::string script;  // RUNNEL_SCRIPT
 };
 inline constexpr pid_t kNobody = 0, kUnknown = -1;
-// The leader whose family the orphan belongs to, kNobody or kUnknown. Pure.
-pid_t family_of(const ProcessInfo& orphan, const std::optional<std::string>& script, const std::vector<Family>& families);
+// The leader whose family the orphan belongs to, kNobody or kUnknown. Pure. `strangers`: it may come from elsewhere.
+pid_t family_of(const ProcessInfo& orphan, const std::optional<std::string>& script,
+                const std::vector<Family>& families, bool strangers);
 
 }  // namespace runnel::script

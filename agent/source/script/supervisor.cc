@@ -12,7 +12,10 @@ namespace runnel::script {
 
 Supervisor::Supervisor(Loop& loop) : watch_(loop, SIGCHLD, [this] { reap(); }) {
   if (!become_subreaper())
-    log::warning("scripts", "cannot become a subreaper: a hook's processes may outlive it (Linux 3.4 is needed)");
+    log::warning("scripts",
+                 "cannot become a subreaper: a hook's processes may outlive it (Linux 3.4 is needed)");
+  for (pid_t pid : children_of(::getpid()))
+    if (auto info = process_info(pid)) strangers_[pid] = info->start_ticks;
 }
 
 void Supervisor::add(Family family, std::function<void(int)> on_exit) {
@@ -20,7 +23,9 @@ void Supervisor::add(Family family, std::function<void(int)> on_exit) {
   children_[leader] = {std::move(family), std::move(on_exit), false};
 }
 
-void Supervisor::remove(pid_t leader) { children_.erase(leader); }
+void Supervisor::remove(pid_t leader) {
+  children_.erase(leader);
+}
 
 void Supervisor::reap() {
   int status = 0;
@@ -42,7 +47,11 @@ size_t Supervisor::leftovers(pid_t leader, bool kill) {
     if (known != children_.end() && !known->second.exited) continue;
     auto info = process_info(pid);
     if (!info || info->state == 'Z') continue;
-    pid_t family = family_of(*info, process_variable(pid, "RUNNEL_SCRIPT"), families);
+    if (auto stranger = strangers_.find(pid); stranger != strangers_.end()) {
+      if (stranger->second == info->start_ticks) continue;
+      strangers_.erase(stranger);
+    }
+    pid_t family = family_of(*info, process_variable(pid, "RUNNEL_SCRIPT"), families, ::getpid() == 1);
     if (family == kNobody || (kill && family == leader)) kill_tree(pid);
     if (family == leader && family != kNobody) left++;
   }

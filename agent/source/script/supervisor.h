@@ -35,6 +35,7 @@ class Supervisor {
     bool exited = false;
   };
   std::map<pid_t, Child> children_;
+  std::map<pid_t, uint64_t> strangers_;  // children from before us (a shell's, whose exec we are), by start_ticks
   SignalWatch watch_;
 };
 

@@ -75,19 +75,18 @@ TEST_CASE("simple lines") {
 }
 
 TEST_CASE("influx lines") {
-  check_good(Format::influx,
-             {
-                 {"cpu value=1", {"cpu.value 1"}},
-                 {"cpu,host=a,b=c user=1.5,n=3i,u=4u,up=true,down=F", {"cpu.user{b=c,host=a} 1.5", "cpu.n{b=c,host=a} 3",
-                                                                     "cpu.u{b=c,host=a} 4", "cpu.up{b=c,host=a} 1",
-                                                                     "cpu.down{b=c,host=a} 0"}},
-                 {"cpu v=1 1763769601234567890", {"cpu.v 1 @1763769601234"}},
-                 {R"(my\ cpu,a\,b=c\ d\=e f\=g=2)", {R"(my cpu.f=g{a,b=c d=e} 2)"}},
-                 {R"(log msg="a, b=c \" d",lines=3i)", {"log.lines 3"}},
-                 {R"(log msg="only text")", {}},
-                 {R"(a\b v=1)", {R"(a\b.v 1)"}},
-                 {"n v=18446744073709551615u", {"n.v 18446744073709551616"}},
-             });
+  check_good(Format::influx, {
+                                 {"cpu value=1", {"cpu.value 1"}},
+                                 {"cpu,host=a,b=c user=1.5,n=3i,u=4u,up=true,down=F",
+                                  {"cpu.user{b=c,host=a} 1.5", "cpu.n{b=c,host=a} 3", "cpu.u{b=c,host=a} 4",
+                                   "cpu.up{b=c,host=a} 1", "cpu.down{b=c,host=a} 0"}},
+                                 {"cpu v=1 1763769601234567890", {"cpu.v 1 @1763769601234"}},
+                                 {R"(my\ cpu,a\,b=c\ d\=e f\=g=2)", {R"(my cpu.f=g{a,b=c d=e} 2)"}},
+                                 {R"(log msg="a, b=c \" d",lines=3i)", {"log.lines 3"}},
+                                 {R"(log msg="only text")", {}},
+                                 {R"(a\b v=1)", {R"(a\b.v 1)"}},
+                                 {"n v=18446744073709551615u", {"n.v 18446744073709551616"}},
+                             });
   check_refused(Format::influx, {
                                     {"cpu", bad::kNoValue},
                                     {"cpu,host=a", bad::kNoValue},
@@ -115,22 +114,26 @@ TEST_CASE("influx lines") {
 }
 
 TEST_CASE("Prometheus text") {
-  check_good(Format::prometheus,
-             {
-                 {"up 1", {"up 1"}},
-                 {"# TYPE http_requests counter\nhttp_requests{code=\"200\", method=\"get\",} 1027 1763769601000",
-                  {"http_requests{code=200,method=get} 1027 total @1763769601000"}},
-                 {"# TYPE t gauge\n# HELP t text\nt -1.5e-3", {"t -0.0015"}},
-                 {"# TYPE lat histogram\nlat_bucket{le=\"0.1\"} 3\nlat_bucket{le=\"+Inf\"} 4\nlat_sum 1.5\nlat_count 4",
-                  {"lat_bucket{le=0.1} 3 total", "lat_bucket{le=+Inf} 4 total", "lat_sum 1.5 total", "lat_count 4 total"}},
-                 {"# TYPE s summary\ns{quantile=\"0.5\"} 7\ns_sum 9\ns_count 2",
-                  {"s{quantile=0.5} 7", "s_sum 9 total", "s_count 2 total"}},
-                 {"# TYPE n counter\nn_total 5 1763769601.5 # {id=\"x\"} 1\n# EOF", {"n_total 5 total @1763769601500"}},
-                 {R"(a{p="C:\\x",q="say \"hi\"",n="a\nb",z="\d"} 1)", {"a{n=a\nb,p=C:\\x,q=say \"hi\",z=\\d} 1"}},
-                 {"a{} 2", {"a 2"}},
-                 {"a {b=\"c\"} 2", {"a{b=c} 2"}},
-                 {"sum_count 3", {"sum_count 3"}},
-             });
+  check_good(
+      Format::prometheus,
+      {
+          {"up 1", {"up 1"}},
+          {"# TYPE http_requests counter\nhttp_requests{code=\"200\", method=\"get\",} 1027 1763769601000",
+           {"http_requests{code=200,method=get} 1027 total @1763769601000"}},
+          {"# TYPE t gauge\n# HELP t text\nt -1.5e-3", {"t -0.0015"}},
+          {"# TYPE lat histogram\nlat_bucket{le=\"0.1\"} 3\nlat_bucket{le=\"+Inf\"} 4\nlat_sum "
+           "1.5\nlat_count 4",
+           {"lat_bucket{le=0.1} 3 total", "lat_bucket{le=+Inf} 4 total", "lat_sum 1.5 total",
+            "lat_count 4 total"}},
+          {"# TYPE s summary\ns{quantile=\"0.5\"} 7\ns_sum 9\ns_count 2",
+           {"s{quantile=0.5} 7", "s_sum 9 total", "s_count 2 total"}},
+          {"# TYPE n counter\nn_total 5 1763769601.5 # {id=\"x\"} 1\n# EOF",
+           {"n_total 5 total @1763769601500"}},
+          {R"(a{p="C:\\x",q="say \"hi\"",n="a\nb",z="\d"} 1)", {"a{n=a\nb,p=C:\\x,q=say \"hi\",z=\\d} 1"}},
+          {"a{} 2", {"a 2"}},
+          {"a {b=\"c\"} 2", {"a{b=c} 2"}},
+          {"sum_count 3", {"sum_count 3"}},
+      });
   check_refused(Format::prometheus, {
                                         {"queue.depth 1", bad::kName},
                                         {"1up 1", bad::kName},
@@ -180,7 +183,8 @@ TEST_CASE("JSON records") {
            {"api.requests{site=lon} 42 counter @1763769601000"}},
           {R"({"key":"l","kind":"distribution","value":{"count":3,"sum":60,"min":10,"max":30,"mean":20,"stddev":8.1,"p50":20,"p99.9":30}})",
            {"l n3 distribution"}},
-          {R"([{"key":"a","value":1},{"key":"b","value":2.5,"kind":"total","start":1763769600000}])", {"a 1", "b 2.5 total"}},
+          {R"([{"key":"a","value":1},{"key":"b","value":2.5,"kind":"total","start":1763769600000}])",
+           {"a 1", "b 2.5 total"}},
           {R"({"queue.depth":42,"load":0.5,"up":true})", {"queue.depth 42", "load 0.5", "up 1"}},
           {"[\n  {\"key\": \"a\",\n   \"value\": 1\n  }\n]", {"a 1"}},
           {"{\"key\":\"a\",\"value\":1}\n\n{\"key\":\"b\",\"value\":2}", {"a 1", "b 2"}},
@@ -247,7 +251,8 @@ TEST_CASE("a JSON event keeps all its parts") {
 }
 
 TEST_CASE("a JSON distribution keeps its figures") {
-  Reading reading(R"({"key":"l","kind":"distribution","value":{"count":4,"sum":60,"min":10,"max":30,"p99":30,"p50":20}})");
+  Reading reading(
+      R"({"key":"l","kind":"distribution","value":{"count":4,"sum":60,"min":10,"max":30,"p99":30,"p50":20}})");
   REQUIRE(reading.batches.size() == 1);
   REQUIRE(reading.batches[0].distributions.size() == 1);
   const Distribution& d = reading.batches[0].distributions[0];
@@ -265,9 +270,15 @@ TEST_CASE("good JSON records survive bad neighbours") {
   };
   for (const Row& row : std::vector<Row>{
            {"{\"key\":\"a\",\"value\":1}\n{\"key\":\"b\"\n", {"a 1"}, 1},
-           {"{\"key\":\"b\",\"value\":\n{\"key\":\"a\",\"value\":1}\n{\"key\":\"c\",\"value\":2}\n", {"a 1", "c 2"}, 1},
-           {"[{\"key\":\"a\",\"value\":1},{\"key\":\"b\",\"value\":\"x\"},{\"key\":\"c\",\"value\":2}]", {"a 1", "c 2"}, 1},
-           {"[\n{\"key\":\"a\",\"value\":1},\n{\"key\":\"b\",\"value\":2},\n{\"key\":\"c\",\"va", {"a 1", "b 2"}, 1},
+           {"{\"key\":\"b\",\"value\":\n{\"key\":\"a\",\"value\":1}\n{\"key\":\"c\",\"value\":2}\n",
+            {"a 1", "c 2"},
+            1},
+           {"[{\"key\":\"a\",\"value\":1},{\"key\":\"b\",\"value\":\"x\"},{\"key\":\"c\",\"value\":2}]",
+            {"a 1", "c 2"},
+            1},
+           {"[\n{\"key\":\"a\",\"value\":1},\n{\"key\":\"b\",\"value\":2},\n{\"key\":\"c\",\"va",
+            {"a 1", "b 2"},
+            1},
            {"{\"a\":1,\"b\":\"x\",\"c\":null,\"d\":2}", {"a 1", "d 2"}, 2},
            {"Traceback\n{\"key\":\"a\",\"value\":1}\n", {"a 1"}, 1},
        }) {

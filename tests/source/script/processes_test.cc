@@ -20,17 +20,22 @@ TEST_CASE("whose an orphan is") {
   };
   for (const Row& row : std::vector<Row>{
            {900, 2500, "/h/a", 100},
-           {200, 2500, "/h/a", 100},          // what it says of itself comes first
-           {900, 2500, "/h/gone", kNobody},   // of a hook that is not running
+           {200, 2500, "/h/a", 100},         // what it says of itself comes first
+           {900, 2500, "/h/gone", kNobody},  // of a hook that is not running
            {200, 2500, std::nullopt, 200},
            {100, 500, std::nullopt, 100},
            {900, 2500, std::nullopt, kUnknown},  // of either
            {900, 2000, std::nullopt, kUnknown},
-           {900, 1500, std::nullopt, 100},    // b was not running yet
+           {900, 1500, std::nullopt, 100},     // b was not running yet
            {900, 999, std::nullopt, kNobody},  // older than both: of a run that has ended
        })
-    CHECK(family_of({900, 1, row.group, 'S', row.start}, row.script, families) == row.family);
-  CHECK(family_of({900, 1, 900, 'S', 5}, std::nullopt, {}) == kNobody);
+    CHECK(family_of({900, 1, row.group, 'S', row.start}, row.script, families, false) == row.family);
+  CHECK(family_of({900, 1, 900, 'S', 5}, std::nullopt, {}, false) == kNobody);
+  // Process 1 of a container inherits what is none of its business.
+  CHECK(family_of({900, 1, 900, 'S', 5}, std::nullopt, {}, true) == kUnknown);
+  CHECK(family_of({900, 1, 900, 'S', 1500}, std::nullopt, families, true) == kUnknown);
+  CHECK(family_of({900, 1, 100, 'S', 1500}, std::nullopt, families, true) == 100);
+  CHECK(family_of({900, 1, 900, 'S', 5}, "/h/gone", families, true) == kNobody);
 }
 
 TEST_CASE("the tables of /proc are read, whatever a process is called") {

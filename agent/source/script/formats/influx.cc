@@ -3,7 +3,8 @@
 //     measurement[,tag=value…] field=value[,field=value…] [nanoseconds]
 //
 // Backslash escapes a comma, a space and (in keys and tag values) an equals sign; before anything else it is itself.
-// Strings are understood and skipped: a sample is a number. https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
+// Strings are understood and skipped: a sample is a number.
+// https://docs.influxdata.com/influxdb/v2/reference/syntax/line-protocol/
 #include <deque>
 #include <string>
 
@@ -23,7 +24,8 @@ class Cursor {
   std::string until(std::string_view ends) {
     std::string text;
     while (!line_.empty() && ends.find(line_[0]) == std::string_view::npos) {
-      if (line_[0] == '\\' && line_.size() > 1 && std::string_view(", =").find(line_[1]) != std::string_view::npos)
+      if (line_[0] == '\\' && line_.size() > 1 &&
+          std::string_view(", =").find(line_[1]) != std::string_view::npos)
         line_.remove_prefix(1);
       text += line_[0];
       line_.remove_prefix(1);
@@ -105,7 +107,8 @@ Verdict read_influx(std::string_view line, Intake& intake) {
     if (Verdict verdict = check_series(fields.back().name, tags); !verdict.good()) return verdict;
   } while (cursor.take(','));
   int64_t time_ms = 0;
-  if (!cursor.rest().empty() && cursor.rest()[0] != ' ') return {bad::kSyntax, "text behind the value of a field"};
+  if (!cursor.rest().empty() && cursor.rest()[0] != ' ')
+    return {bad::kSyntax, "text behind the value of a field"};
   if (std::string_view stamp = trim(cursor.rest()); !stamp.empty()) {
     auto ns = parse_int(stamp);
     if (!ns) return {bad::kTime, "what follows the fields is not a time in nanoseconds"};
