@@ -61,7 +61,8 @@ void name_interpreter(const char* path) {
   bool carriage_return = std::strchr(line, '\r') != nullptr;
   line[std::strcspn(line, "\r")] = '\0';
   std::fprintf(stderr, "its first line is \"%s\"%s\n", line,
-               carriage_return ? " with a Windows line end (sed -i 's/\\r$//' FILE)" : "; is that interpreter installed?");
+               carriage_return ? " with a Windows line end (sed -i 's/\\r$//' FILE)"
+                               : "; is that interpreter installed?");
 }
 
 }  // namespace
@@ -95,7 +96,9 @@ int exec_hook_main(int argc, char** argv) {
   }
   int error = errno;
   if (error == ENOEXEC) {
-    std::fprintf(stderr, "cannot run: %s has no #! line (its first line must name the interpreter: #!/bin/sh)\n", path);
+    std::fprintf(stderr,
+                 "cannot run: %s has no #! line (its first line must name the interpreter: #!/bin/sh)\n",
+                 path);
     return kCannotRun;
   }
   int code = fail(error == ENOENT ? kNotFound : kCannotRun, path, error);

@@ -13,7 +13,9 @@
 namespace runnel::script {
 namespace {
 
-int64_t nanoseconds(const timespec& t) { return t.tv_sec * 1'000'000'000LL + t.tv_nsec; }
+int64_t nanoseconds(const timespec& t) {
+  return t.tv_sec * 1'000'000'000LL + t.tv_nsec;
+}
 
 Result<std::vector<std::string>> names_in(const std::string& dir) {
   DIR* stream = ::opendir(dir.c_str());
@@ -33,7 +35,11 @@ FileMark mark_of(const struct stat& st) {
 }
 
 Folder::Folder(Loop& loop, const Clock& clock, std::string dir, std::function<void()> on_change)
-    : loop_(loop), clock_(clock), dir_(std::move(dir)), on_change_(std::move(on_change)), timer_(loop, [this] {
+    : loop_(loop),
+      clock_(clock),
+      dir_(std::move(dir)),
+      on_change_(std::move(on_change)),
+      timer_(loop, [this] {
         due_ms_ = 0;
         on_change_();
       }) {}
@@ -52,7 +58,8 @@ void Folder::look_again_in(int64_t ms) {
   timer_.start(ms);
 }
 
-void Folder::watch_dir(const std::string& path, const struct stat& st, std::map<std::string, Watch>& watches) {
+void Folder::watch_dir(const std::string& path, const struct stat& st,
+                       std::map<std::string, Watch>& watches) {
   Watch watch = std::move(watches_[path]);
   if (!watch.watch || watch.device != st.st_dev || watch.inode != st.st_ino) {
     watch = {st.st_dev, st.st_ino, nullptr};
@@ -63,8 +70,9 @@ void Folder::watch_dir(const std::string& path, const struct stat& st, std::map<
   watches[path] = std::move(watch);
 }
 
-Status Folder::add_files(const std::string& dir, const std::string& prefix, int64_t interval_ms, Listing& listing,
-                         std::map<std::string, Watch>& watches, std::map<std::string, Seen>& seen) {
+Status Folder::add_files(const std::string& dir, const std::string& prefix, int64_t interval_ms,
+                         Listing& listing, std::map<std::string, Watch>& watches,
+                         std::map<std::string, Seen>& seen) {
   struct stat st {};
   if (::stat(dir.c_str(), &st) != 0) return Error{fmt::format("{}: {}", dir, errno_text(errno))};
   if (!S_ISDIR(st.st_mode)) return Error{fmt::format("{} is not a folder", dir)};

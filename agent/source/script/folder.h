@@ -31,22 +31,22 @@ FileMark mark_of(const struct stat& st);
 class Folder {
  public:
   static constexpr int64_t kRescanMs = 30'000;
-  static constexpr int64_t kAbsentMs = 1'000;    // between looks for a folder that is not there
+  static constexpr int64_t kAbsentMs = 1'000;  // between looks for a folder that is not there
   static constexpr int64_t kDebounceMs = 100;
-  static constexpr int64_t kSettleMs = 500;      // without a change: the writer has finished
+  static constexpr int64_t kSettleMs = 500;  // without a change: the writer has finished
   static constexpr size_t kMaxFiles = 1'000;
 
   struct File {
-    std::string name;            // relative: "60/queue"
-    std::string path;            // absolute
-    int64_t interval_ms = 0;     // of the sub-folder, 0: in the top folder
-    struct stat st {};           // of what it resolves to
-    bool settled = false;        // not changed for kSettleMs
+    std::string name;         // relative: "60/queue"
+    std::string path;         // absolute
+    int64_t interval_ms = 0;  // of the sub-folder, 0: in the top folder
+    struct stat st {};        // of what it resolves to
+    bool settled = false;     // not changed for kSettleMs
   };
   struct Listing {
-    std::vector<File> files;               // in name order; editors' leftovers and folders are not among them
-    std::vector<std::string> complaints;   // folders that cannot be used
-    bool settled = true;                   // all of them
+    std::vector<File> files;              // in name order; editors' leftovers and folders are not among them
+    std::vector<std::string> complaints;  // folders that cannot be used
+    bool settled = true;                  // all of them
   };
 
   Folder(Loop& loop, const Clock& clock, std::string dir, std::function<void()> on_change);

@@ -33,14 +33,14 @@ struct Hook {
 
   FileMark mark;
   mode_t mode = 0;
-  bool judged = false;    // this mark was; before, the file may still be being written
-  bool fit = false;       // to be run
-  std::string refusal;    // why not, as it was logged
+  bool judged = false;  // this mark was; before, the file may still be being written
+  bool fit = false;     // to be run
+  std::string refusal;  // why not, as it was logged
   HookOptions options;
   std::unique_ptr<AlignedTimer> timer;
   FailureBackoff backoff;
 
-  int64_t queued_ms = 0;  // the time of the run that waits for a slot
+  int64_t queued_ms = 0;           // the time of the run that waits for a slot
   std::unique_ptr<Intake> intake;  // outlives reader
   std::unique_ptr<LineReader> reader;
   std::unique_ptr<HookRun> run, ended;  // ended: destroyed outside its own callback
@@ -58,7 +58,8 @@ struct Hook {
 
   void begin(int64_t time_ms, SourceCounts& counts, const Inlet& inlet, bool log_bad) {
     reader.reset();
-    intake = std::make_unique<Intake>(name, time_ms, static_cast<uint32_t>(options.interval_ms), counts, inlet, log_bad);
+    intake = std::make_unique<Intake>(name, time_ms, static_cast<uint32_t>(options.interval_ms), counts,
+                                      inlet, log_bad);
     reader = std::make_unique<LineReader>(options.format, *intake);
     errors = {};
   }

@@ -11,13 +11,16 @@ namespace {
 
 constexpr int kHeaderLines = 20;
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 Result<int64_t> bounded_duration(std::string_view text, int64_t least, int64_t most) {
   auto ms = parse_duration_ms(text);
   if (!ms) return ms;
   if (*ms < least || *ms > most)
-    return Error{fmt::format("{} is not between {} and {}", text, format_duration(least), format_duration(most))};
+    return Error{
+        fmt::format("{} is not between {} and {}", text, format_duration(least), format_duration(most))};
   return ms;
 }
 
@@ -38,12 +41,14 @@ Status read_option(std::string_view word, HookOptions& options) {
     options.format = format_of(value);
     if (options.format) return {};
     std::string known;
-    for (Format format : kFormats) known += fmt::format("{}{}", known.empty() ? "" : ", ", format_name(format));
+    for (Format format : kFormats)
+      known += fmt::format("{}{}", known.empty() ? "" : ", ", format_name(format));
     return Error{fmt::format("format \"{}\" is none of {}", excerpt(value), known)};
   }
   std::string near = nearest(name, {"interval", "timeout", "format"});
-  return Error{fmt::format("unknown option \"{}\" ({})", excerpt(name),
-                           near.empty() ? "there are interval, timeout and format" : fmt::format("is it {}?", near))};
+  return Error{
+      fmt::format("unknown option \"{}\" ({})", excerpt(name),
+                  near.empty() ? "there are interval, timeout and format" : fmt::format("is it {}?", near))};
 }
 
 }  // namespace
@@ -55,12 +60,14 @@ bool ignored_name(std::string_view name) {
 
 bool safe_name(std::string_view name) {
   return !name.empty() && name[0] != '.' && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '.' || c == '-';
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || is_digit(c) || c == '_' || c == '.' ||
+           c == '-';
   });
 }
 
 Result<std::optional<int64_t>> interval_of_folder(std::string_view name) {
-  if (name.empty() || !std::all_of(name.begin(), name.end(), [](char c) { return is_digit(c) || (c >= 'a' && c <= 'z'); }))
+  if (name.empty() ||
+      !std::all_of(name.begin(), name.end(), [](char c) { return is_digit(c) || (c >= 'a' && c <= 'z'); }))
     return std::optional<int64_t>{};
   std::string text(name);
   if (is_digit(text.back())) text += 's';

@@ -43,8 +43,8 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 
 }  // namespace
 
-Result<std::unique_ptr<HookRun>> HookRun::start(Loop& loop, const Clock& clock, Supervisor& supervisor, RunSpec spec,
-                                                Handlers handlers) {
+Result<std::unique_ptr<HookRun>> HookRun::start(Loop& loop, const Clock& clock, Supervisor& supervisor,
+                                                RunSpec spec, Handlers handlers) {
   std::unique_ptr<HookRun> run(new HookRun(loop, clock, supervisor, std::move(spec), std::move(handlers)));
   if (Status status = run->spawn(); !status) {
     run->phase_ = Phase::ended;
@@ -83,8 +83,9 @@ Status HookRun::spawn() {
     posix_spawn_file_actions_adddup2(&settings.actions, fds[1], STDOUT_FILENO + i);
   }
   // A session of its own: a process group that no other hook can join, and no terminal.
-  posix_spawnattr_setflags(&settings.attributes, static_cast<short>(POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF |
-                                                                    POSIX_SPAWN_SETSIGMASK));
+  posix_spawnattr_setflags(
+      &settings.attributes,
+      static_cast<short>(POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK));
   sigset_t signals;
   sigfillset(&signals);
   posix_spawnattr_setsigdefault(&settings.attributes, &signals);
@@ -95,11 +96,12 @@ Status HookRun::spawn() {
   auto argv = pointers(arguments);
   auto envp = pointers(spec_.environment);
   started_ns_ = phase_since_ns_ = clock_.mono_ns();
-  int error = ::posix_spawn(&leader_, spec_.trampoline.c_str(), &settings.actions, &settings.attributes, argv.data(),
-                            envp.data());
+  int error = ::posix_spawn(&leader_, spec_.trampoline.c_str(), &settings.actions, &settings.attributes,
+                            argv.data(), envp.data());
   if (error != 0) return Error{fmt::format("{}: {}", spec_.trampoline, errno_text(error))};
   auto info = process_info(leader_);
-  supervisor_.add({leader_, info ? info->start_ticks : 0, spec_.path}, [this](int status) { on_exit(status); });
+  supervisor_.add({leader_, info ? info->start_ticks : 0, spec_.path},
+                  [this](int status) { on_exit(status); });
   for (Stream& stream : streams_)
     stream.watch = std::make_unique<FdWatch>(loop_, stream.fd.get(), [this, &stream] { read_some(stream); });
   timer_.start(spec_.timeout_ms);
@@ -121,7 +123,8 @@ bool HookRun::read_some(Stream& stream) {
   stream.bytes += n;
   if (room > 0) stream.handler({buffer, static_cast<size_t>(std::min<int64_t>(room, n))});
   if (n > room && phase_ == Phase::running) terminate(Ending::too_much_output);
-  if (n > room && end_.ending == Ending::exited) end_.ending = Ending::too_much_output;  // it was quick to exit
+  if (n > room && end_.ending == Ending::exited)
+    end_.ending = Ending::too_much_output;  // it was quick to exit
   return true;
 }
 
@@ -165,7 +168,8 @@ void HookRun::on_exit(int status) {
   leader_gone_ = true;
   end_.duration_s = static_cast<double>(clock_.mono_ns() - started_ns_) / 1e9;
   end_.code = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
-  if (!std::exchange(ending_known_, true)) end_.ending = WIFSIGNALED(status) ? Ending::signalled : Ending::exited;
+  if (!std::exchange(ending_known_, true))
+    end_.ending = WIFSIGNALED(status) ? Ending::signalled : Ending::exited;
   bool by_itself = phase_ == Phase::running;
   phase_ = by_itself ? Phase::lingering : Phase::killing;
   phase_since_ns_ = clock_.mono_ns();
@@ -193,7 +197,8 @@ void HookRun::check() {
   // Uninterruptible sleep, on a dead NFS server say: nothing can be done but wait and say so.
   if (now - phase_since_ns_ > 5'000 * kMs && now - complained_ns_ > 600'000 * kMs) {
     complained_ns_ = now;
-    log::error("scripts", "{}: processes cannot be killed; the hook will not run again until they are gone pid={}",
+    log::error("scripts",
+               "{}: processes cannot be killed; the hook will not run again until they are gone pid={}",
                spec_.path, leader_);
     timer_.start(1'000, 1'000);
   }

@@ -28,9 +28,9 @@
 namespace runnel::script {
 
 struct RunSpec {
-  std::string trampoline;  // the agent's own executable
-  std::string user;        // "": as the agent
-  std::string path;        // absolute; also RUNNEL_SCRIPT
+  std::string trampoline;                // the agent's own executable
+  std::string user;                      // "": as the agent
+  std::string path;                      // absolute; also RUNNEL_SCRIPT
   std::vector<std::string> environment;  // NAME=value, all that the hook gets
   int64_t timeout_ms = 5'000;
   int64_t max_output = 1 << 20;  // bytes, of stdout and of stderr
@@ -40,8 +40,8 @@ enum class Ending { exited, signalled, timed_out, too_much_output, stopped };
 
 struct RunEnd {
   Ending ending = Ending::exited;
-  int code = 0;           // exit code, or 128 + signal
-  double duration_s = 0;  // until the leader was reaped
+  int code = 0;            // exit code, or 128 + signal
+  double duration_s = 0;   // until the leader was reaped
   size_t left_behind = 0;  // processes that had to be killed after the leader had gone by itself
   bool ok() const { return ending == Ending::exited && code == 0; }
 };
@@ -54,8 +54,8 @@ class HookRun {
     std::function<void(std::string_view)> on_stdout, on_stderr;  // bytes as they come
     std::function<void(const RunEnd&)> on_end;                   // once, last
   };
-  static Result<std::unique_ptr<HookRun>> start(Loop& loop, const Clock& clock, Supervisor& supervisor, RunSpec spec,
-                                                Handlers handlers);
+  static Result<std::unique_ptr<HookRun>> start(Loop& loop, const Clock& clock, Supervisor& supervisor,
+                                                RunSpec spec, Handlers handlers);
   ~HookRun();
   HookRun(const HookRun&) = delete;
 

@@ -26,10 +26,13 @@ void Intake::accepted() {
 void Intake::refused(std::string_view line, Verdict verdict) {
   counts_.bad.add(verdict.reason);
   if (++bad_ <= kBadLinesLogged && log_bad_)
-    log::warning("scripts/" + script_, "bad line reason={}: {}: \"{}\"", verdict.reason, verdict.why, excerpt(line));
+    log::warning("scripts/" + script_, "bad line reason={}: {}: \"{}\"", verdict.reason, verdict.why,
+                 excerpt(line));
 }
 
-void Intake::dropped(std::string_view reason) { counts_.dropped.add(reason); }
+void Intake::dropped(std::string_view reason) {
+  counts_.dropped.add(reason);
+}
 
 void Intake::judged(std::string_view line, Verdict verdict) {
   if (verdict.good()) {
@@ -39,7 +42,8 @@ void Intake::judged(std::string_view line, Verdict verdict) {
   }
 }
 
-void Intake::add(std::string_view name, const Tag* tags, size_t tag_count, Number value, Kind kind, int64_t time_ms) {
+void Intake::add(std::string_view name, const Tag* tags, size_t tag_count, Number value, Kind kind,
+                 int64_t time_ms) {
   Sample sample;
   sample.series = batch_.series(name, tags, tag_count);
   sample.kind = kind;
@@ -49,7 +53,9 @@ void Intake::add(std::string_view name, const Tag* tags, size_t tag_count, Numbe
   batch_.add(sample);
 }
 
-void Intake::take(Batch&& batch) { push(std::move(batch)); }
+void Intake::take(Batch&& batch) {
+  push(std::move(batch));
+}
 
 void Intake::finish() {
   push(std::exchange(batch_, Batch("scripts")));

@@ -39,7 +39,8 @@ class Intake {
   static constexpr uint64_t kBadLinesLogged = 3;
 
   // `script` is the hook's relative name. `log_bad` false: bad lines are counted, not logged (they were just lately).
-  Intake(std::string script, int64_t time_ms, uint32_t interval_ms, SourceCounts& counts, Inlet inlet, bool log_bad);
+  Intake(std::string script, int64_t time_ms, uint32_t interval_ms, SourceCounts& counts, Inlet inlet,
+         bool log_bad);
 
   // Every line: received() once where it is cut off the output, then one of the other three.
   void received() { counts_.received++; }

@@ -9,8 +9,8 @@ LineReader::LineReader(std::optional<Format> format, Intake& intake) : format_(f
 }
 
 size_t LineReader::line_limit() const {
-  bool json = format_ ? *format_ == Format::json
-                      : !partial_.empty() && (partial_[0] == '{' || partial_[0] == '[');
+  bool json =
+      format_ ? *format_ == Format::json : !partial_.empty() && (partial_[0] == '{' || partial_[0] == '[');
   return json ? SIZE_MAX : kMaxLine;  // the cap on the whole output bounds it
 }
 

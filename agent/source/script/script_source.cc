@@ -28,7 +28,9 @@ constexpr const char* kPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 constexpr size_t kHeaderBytes = 8'192;
 constexpr int64_t kBadLinesEveryMs = 60'000;  // a hook that is always wrong is told so once a minute
 
-std::string component_of(const Hook& hook) { return "scripts/" + escape_control(hook.name); }
+std::string component_of(const Hook& hook) {
+  return "scripts/" + escape_control(hook.name);
+}
 
 // The beginning of a file; the name has been found trustworthy. O_NONBLOCK: a FIFO put in its place does not hang us.
 Result<std::string> read_beginning(const std::string& path) {
@@ -48,8 +50,8 @@ std::string absolute(const std::string& path) {
 
 }  // namespace
 
-ScriptSource::ScriptSource(Loop& loop, const Clock& clock, ScriptsConfig config, ScriptContext context, Inlet inlet,
-                           SourceCounts& counts)
+ScriptSource::ScriptSource(Loop& loop, const Clock& clock, ScriptsConfig config, ScriptContext context,
+                           Inlet inlet, SourceCounts& counts)
     : loop_(loop),
       clock_(clock),
       config_(std::move(config)),
@@ -81,16 +83,20 @@ Status ScriptSource::prepare() {
   if (!supervisor_) supervisor_ = std::make_unique<Supervisor>(loop_);
   passwd entry{}, *found = nullptr;
   char buffer[4096];
-  home_ = getpwuid_r(agent_uid_, &entry, buffer, sizeof buffer, &found) == 0 && found != nullptr ? entry.pw_dir : "/";
+  home_ = getpwuid_r(agent_uid_, &entry, buffer, sizeof buffer, &found) == 0 && found != nullptr
+              ? entry.pw_dir
+              : "/";
   run_as_.clear();
   if (!config_.user.empty()) {
     if (getpwnam_r(config_.user.c_str(), &entry, buffer, sizeof buffer, &found) != 0 || found == nullptr)
-      return Error{fmt::format("source.scripts: there is no user \"{}\" (create it, or set user to one that exists)",
-                               config_.user)};
+      return Error{
+          fmt::format("source.scripts: there is no user \"{}\" (create it, or set user to one that exists)",
+                      config_.user)};
     if (agent_uid_ == 0) {
       run_as_ = config_.user;
     } else if (entry.pw_uid != agent_uid_) {
-      log::warning(kComponent, "hooks run as the agent's own user: only root can run them as user={}", config_.user);
+      log::warning(kComponent, "hooks run as the agent's own user: only root can run them as user={}",
+                   config_.user);
     }
   } else if (agent_uid_ == 0 && !std::exchange(warned_root_, true)) {
     log::warning(kComponent, "hooks run as root (set user in [source.scripts] to run them as somebody else)");
@@ -156,7 +162,8 @@ void ScriptSource::once_done() {
 }
 
 size_t ScriptSource::hooks() const {
-  return static_cast<size_t>(std::count_if(hooks_.begin(), hooks_.end(), [](auto& h) { return h.second->fit; }));
+  return static_cast<size_t>(
+      std::count_if(hooks_.begin(), hooks_.end(), [](auto& h) { return h.second->fit; }));
 }
 
 // ---- the folder
@@ -175,7 +182,8 @@ Status ScriptSource::look(bool settled_only) {
   }
   std::vector<std::string> gone;
   for (const auto& [name, hook] : hooks_)
-    if (std::none_of(listing->files.begin(), listing->files.end(), [&](auto& file) { return file.name == name; }))
+    if (std::none_of(listing->files.begin(), listing->files.end(),
+                     [&](auto& file) { return file.name == name; }))
       gone.push_back(name);
   for (const std::string& name : gone) retire(*hooks_[name]);
   for (const Folder::File& file : listing->files) {
@@ -204,7 +212,8 @@ void ScriptSource::judge(Hook& hook) {
     // Notes and data may lie here; what begins like a program was meant to be one.
     auto text = read_beginning(hook.path);
     if (text && text->starts_with("#!") && replaced)
-      log::warning(component_of(hook), "is not executable and is not run: chmod +x {}", shell_word(hook.path));
+      log::warning(component_of(hook), "is not executable and is not run: chmod +x {}",
+                   shell_word(hook.path));
     hook.rest();
     hook.judged = true;
     return;
@@ -222,8 +231,9 @@ void ScriptSource::judge(Hook& hook) {
 Status ScriptSource::judge_file(Hook& hook) {
   std::string file_name = hook.name.substr(hook.name.find('/') + 1);
   if (!safe_name(file_name))
-    return Error{fmt::format("the name has characters other than letters, digits, '_', '.' and '-': rename {}",
-                             shell_word(hook.path))};
+    return Error{
+        fmt::format("the name has characters other than letters, digits, '_', '.' and '-': rename {}",
+                    shell_word(hook.path))};
   if (Status status = check_trust(hook.path, agent_uid_); !status) return status;
   auto text = read_beginning(hook.path);
   if (!text) return Error{text.error()};
@@ -250,7 +260,8 @@ void ScriptSource::refuse(Hook& hook, std::string text) {
 void ScriptSource::schedule(Hook& hook) {
   if (stopping_ || on_once_) return;
   log::info(component_of(hook), "interval={} timeout={} format={}", format_duration(hook.options.interval_ms),
-            format_duration(hook.options.timeout_ms), hook.options.format ? format_name(*hook.options.format) : "auto");
+            format_duration(hook.options.timeout_ms),
+            hook.options.format ? format_name(*hook.options.format) : "auto");
   hook.timer = std::make_unique<AlignedTimer>(loop_, clock_, hook.options.interval_ms,
                                               splay_ms(hook.name, hook.options.interval_ms),
                                               [this, &hook](const Tick& tick) { due(hook, tick.time_ms); });
@@ -296,9 +307,12 @@ void ScriptSource::skip(Hook& hook, std::string_view reason) {
 std::vector<std::string> ScriptSource::environment(const Hook& hook) const {
   std::string seconds;
   append_double(seconds, static_cast<double>(hook.options.interval_ms) / 1000);
-  return {fmt::format("PATH={}", kPath),           "LANG=C.UTF-8",
-          fmt::format("HOME={}", home_),           fmt::format("RUNNEL_HOST={}", context_.host),
-          fmt::format("RUNNEL_INTERVAL={}", seconds), fmt::format("RUNNEL_SCRIPT={}", hook.path)};
+  return {fmt::format("PATH={}", kPath),
+          "LANG=C.UTF-8",
+          fmt::format("HOME={}", home_),
+          fmt::format("RUNNEL_HOST={}", context_.host),
+          fmt::format("RUNNEL_INTERVAL={}", seconds),
+          fmt::format("RUNNEL_SCRIPT={}", hook.path)};
 }
 
 void ScriptSource::launch(Hook& hook, int64_t time_ms) {
@@ -310,7 +324,8 @@ void ScriptSource::launch(Hook& hook, int64_t time_ms) {
   }
   int64_t now_ms = clock_.mono_ns() / 1'000'000;
   bool log_bad = hook.bad_logged_ms == 0 || now_ms - hook.bad_logged_ms >= kBadLinesEveryMs;
-  RunSpec spec{context_.trampoline, run_as_, hook.path, environment(hook), hook.options.timeout_ms, config_.max_output};
+  RunSpec spec{context_.trampoline,     run_as_,           hook.path, environment(hook),
+               hook.options.timeout_ms, config_.max_output};
   HookRun::Handlers handlers{[&hook](std::string_view bytes) { hook.reader->feed(bytes); },
                              [this, &hook](std::string_view bytes) { on_stderr(hook, bytes); },
                              [this, &hook](const RunEnd& end) { on_end(hook, end); }};
@@ -339,7 +354,8 @@ void ScriptSource::launch_queued() {
 }
 
 void ScriptSource::on_stderr(Hook& hook, std::string_view bytes) {
-  hook.errors.feed(bytes, [&](std::string_view line) { log::warning(component_of(hook), "stderr: {}", line); });
+  hook.errors.feed(bytes,
+                   [&](std::string_view line) { log::warning(component_of(hook), "stderr: {}", line); });
 }
 
 void ScriptSource::on_end(Hook& hook, const RunEnd& end) {
@@ -349,7 +365,8 @@ void ScriptSource::on_end(Hook& hook, const RunEnd& end) {
   hook.intake->finish();
   hook.errors.finish([&](std::string_view line) { log::warning(component_of(hook), "stderr: {}", line); });
   int64_t now_ms = clock_.mono_ns() / 1'000'000;
-  if (hook.intake->bad_lines() > 0 && (hook.bad_logged_ms == 0 || now_ms - hook.bad_logged_ms >= kBadLinesEveryMs))
+  if (hook.intake->bad_lines() > 0 &&
+      (hook.bad_logged_ms == 0 || now_ms - hook.bad_logged_ms >= kBadLinesEveryMs))
     hook.bad_logged_ms = now_ms;
   hook.last_code = end.code;
   hook.last_duration_s = end.duration_s;
@@ -394,8 +411,9 @@ void ScriptSource::log_outcome(Hook& hook, const RunEnd& end, int failures_befor
   if (failures_before > 0 && what == hook.last_failure && !longer) return;
   hook.last_failure = what;
   hook.last_pause_ms = pause;
-  log::error(component, "{} duration={:.3f}s good_lines={}{}", what, end.duration_s, hook.intake->good_lines(),
-             pause > 0 ? fmt::format(" failures={} next={}", hook.backoff.failures(), format_duration(pause)) : "");
+  log::error(
+      component, "{} duration={:.3f}s good_lines={}{}", what, end.duration_s, hook.intake->good_lines(),
+      pause > 0 ? fmt::format(" failures={} next={}", hook.backoff.failures(), format_duration(pause)) : "");
 }
 
 void ScriptSource::report(SelfReport& report) const {
@@ -405,7 +423,8 @@ void ScriptSource::report(SelfReport& report) const {
       report.add(self::kScriptDuration, {{"script", name}}, Number(hook->last_duration_s));
     }
     for (const auto& [reason, n] : hook->skips)
-      report.add(self::kScriptSkipped, {{"script", name}, {"reason", reason}}, Number::integer(static_cast<int64_t>(n)));
+      report.add(self::kScriptSkipped, {{"script", name}, {"reason", reason}},
+                 Number::integer(static_cast<int64_t>(n)));
   }
 }
 

@@ -30,7 +30,7 @@
 namespace runnel {
 
 struct ScriptContext {
-  std::string host;  // RUNNEL_HOST
+  std::string host;                    // RUNNEL_HOST
   int64_t agent_interval_ms = 10'000;  // where ScriptsConfig::interval_ms is 0
   std::string trampoline;  // the agent's own executable; its main() calls exec_hook_main (exec_hook.h)
   // False while the log is full under `block`: then due runs are skipped and counted.

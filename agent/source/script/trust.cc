@@ -35,8 +35,8 @@ Status check_mode(const std::string& path, const struct stat& st) {
   if (S_ISDIR(st.st_mode) && (st.st_mode & S_ISVTX) != 0) return {};
   const char* who = (st.st_mode & S_IWOTH) == 0 ? "its group" : "everybody";
   const char* whom = (st.st_mode & S_IWOTH) == 0 ? "g-w" : (st.st_mode & S_IWGRP) == 0 ? "o-w" : "go-w";
-  return Error{fmt::format("{} is writable by {} (mode {:04o}): chmod {} {}", path, who, st.st_mode & 07777, whom,
-                           shell_word(path))};
+  return Error{fmt::format("{} is writable by {} (mode {:04o}): chmod {} {}", path, who, st.st_mode & 07777,
+                           whom, shell_word(path))};
 }
 
 void push_front(std::deque<std::string>& components, std::string_view path) {

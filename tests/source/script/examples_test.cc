@@ -10,10 +10,12 @@ TEST_CASE("every example in scripts.d works") {
   // A copy: the checkout may lie in a folder that the trust check refuses.
   TempFolder folder;
   std::filesystem::copy(RUNNEL_SCRIPTS_DIR, folder / "scripts.d", std::filesystem::copy_options::recursive);
-  std::filesystem::permissions(folder / "scripts.d", std::filesystem::perms::group_write | std::filesystem::perms::others_write,
+  std::filesystem::permissions(folder / "scripts.d",
+                               std::filesystem::perms::group_write | std::filesystem::perms::others_write,
                                std::filesystem::perm_options::remove);
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder / "scripts.d"))
-    std::filesystem::permissions(entry.path(), std::filesystem::perms::group_write | std::filesystem::perms::others_write,
+    std::filesystem::permissions(entry.path(),
+                                 std::filesystem::perms::group_write | std::filesystem::perms::others_write,
                                  std::filesystem::perm_options::remove);
   SourceRig rig(folder / "scripts.d");
   bool ok = false;

@@ -13,12 +13,25 @@ const std::vector<std::string> kSeeds{
     "queue.depth 42 queue=mail\na 1e3\nb -7.5 x=y z=\n",
     "a:1|c\na:1:2:3|h|@0.5|#x:y,bare\ng:+5|g\ns:user|s\na:1|c:2|ms\n",
     "cpu,host=a,b=c\\ d user=1.5,n=3i,s=\"a \\\" b\",t=true 1763769601234567890\nm v=1u\n",
-    "# TYPE h histogram\n# HELP h text\nh_bucket{le=\"+Inf\",p=\"C:\\\\x\\n\"} 4 1763769601000\nh_sum 1.5\n# EOF\n",
-    "[{\"key\":\"a\",\"value\":1,\"tags\":{\"x\":\"y\"}},\n{\"type\":\"event\",\"key\":\"e\",\"tags\":[\"t\"],\"state\":\"ok\"}]\n",
-    "{\"key\":\"l\",\"kind\":\"distribution\",\"value\":{\"count\":3,\"sum\":60,\"p50\":20}}\n{\"a\":1,\"b\":2.5}\n",
+    "# TYPE h histogram\n# HELP h text\nh_bucket{le=\"+Inf\",p=\"C:\\\\x\\n\"} 4 1763769601000\nh_sum 1.5\n# "
+    "EOF\n",
+    "[{\"key\":\"a\",\"value\":1,\"tags\":{\"x\":\"y\"}},\n{\"type\":\"event\",\"key\":\"e\",\"tags\":[\"t\"]"
+    ",\"state\":\"ok\"}]\n",
+    "{\"key\":\"l\",\"kind\":\"distribution\",\"value\":{\"count\":3,\"sum\":60,\"p50\":20}}\n{\"a\":1,\"b\":"
+    "2.5}\n",
 };
-const std::string kTokens[] = {"nan", "1e400", "-", "\"", "\\", "{", "}", "[", "]", ",", "=", ":", "|", "#", " ", "\n",
-                               "\r", std::string(1, '\0'), "\xff", "\xc3", "\x7f", "18446744073709551616", "\\u0000"};
+const std::string kTokens[] = {"nan",    "1e400",
+                               "-",      "\"",
+                               "\\",     "{",
+                               "}",      "[",
+                               "]",      ",",
+                               "=",      ":",
+                               "|",      "#",
+                               " ",      "\n",
+                               "\r",     std::string(1, '\0'),
+                               "\xff",   "\xc3",
+                               "\x7f",   "18446744073709551616",
+                               "\\u0000"};
 
 std::string mutate(std::string text, std::minstd_rand& random) {
   auto pick = [&](size_t n) { return n == 0 ? 0 : random() % n; };

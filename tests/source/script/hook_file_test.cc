@@ -7,14 +7,17 @@ using namespace runnel;
 using namespace runnel::script;
 
 TEST_CASE("what editors and package managers leave is ignored") {
-  for (auto name : {".hidden", "..data", "hook~", "#hook#", "hook.dpkg-new", "hook.dpkg-old", "hook.rpmsave", "hook.rpmnew", ""})
+  for (auto name : {".hidden", "..data", "hook~", "#hook#", "hook.dpkg-new", "hook.dpkg-old", "hook.rpmsave",
+                    "hook.rpmnew", ""})
     CHECK(ignored_name(name));
-  for (auto name : {"hook", "hook.sh", "10_disk", "a.60s.sh", "hook#1", "rpm.sh"}) CHECK_FALSE(ignored_name(name));
+  for (auto name : {"hook", "hook.sh", "10_disk", "a.60s.sh", "hook#1", "rpm.sh"})
+    CHECK_FALSE(ignored_name(name));
 }
 
 TEST_CASE("names of one charset") {
   for (auto name : {"hook", "hook.sh", "10-disk_x", "A.1"}) CHECK(safe_name(name));
-  for (auto name : {"my hook", "a;b", "a$b", "ä", ".x", "a\nb", "", "a/b", "-rf\t"}) CHECK_FALSE(safe_name(name));
+  for (auto name : {"my hook", "a;b", "a$b", "ä", ".x", "a\nb", "", "a/b", "-rf\t"})
+    CHECK_FALSE(safe_name(name));
 }
 
 TEST_CASE("intervals of folders and files") {
@@ -22,15 +25,35 @@ TEST_CASE("intervals of folders and files") {
     const char* name;
     int64_t ms;  // 0: not an interval, -1: an error
   };
-  for (Row row : {Row{"60", 60'000}, {"60s", 60'000}, {"5m", 300'000}, {"1h", 3'600'000}, {"1500ms", 1'500}, {"lib", 0},
-                  {"5x", 0}, {"", 0}, {"s", 0}, {"1.5", 0}, {"-5", 0}, {"0", -1}, {"100ms", -1}, {"2d", -1}}) {
+  for (Row row : {Row{"60", 60'000},
+                  {"60s", 60'000},
+                  {"5m", 300'000},
+                  {"1h", 3'600'000},
+                  {"1500ms", 1'500},
+                  {"lib", 0},
+                  {"5x", 0},
+                  {"", 0},
+                  {"s", 0},
+                  {"1.5", 0},
+                  {"-5", 0},
+                  {"0", -1},
+                  {"100ms", -1},
+                  {"2d", -1}}) {
     INFO(row.name);
     auto interval = interval_of_folder(row.name);
     CHECK(interval.ok() == (row.ms >= 0));
     if (interval.ok()) CHECK((*interval).value_or(0) == row.ms);
   }
-  for (Row row : {Row{"queue_depth.60s.sh", 60'000}, {"queue.5m", 300'000}, {"a.b.1h.c", 3'600'000}, {"queue.60.sh", 0},
-                  {"60s.sh", 0}, {"queue.sh", 0}, {"queue.s.sh", 0}, {"queue.10ms.sh", 0}, {"queue.60x.sh", 0}, {"", 0}}) {
+  for (Row row : {Row{"queue_depth.60s.sh", 60'000},
+                  {"queue.5m", 300'000},
+                  {"a.b.1h.c", 3'600'000},
+                  {"queue.60.sh", 0},
+                  {"60s.sh", 0},
+                  {"queue.sh", 0},
+                  {"queue.s.sh", 0},
+                  {"queue.10ms.sh", 0},
+                  {"queue.60x.sh", 0},
+                  {"", 0}}) {
     INFO(row.name);
     CHECK(interval_of_file(row.name).value_or(0) == row.ms);
   }
@@ -43,13 +66,18 @@ TEST_CASE("headers pin what is not detected") {
     HookOptions options;
   };
   for (const Row& row : std::vector<Row>{
-           {"#!/bin/sh\n# runnel: interval=60s timeout=5m format=prometheus\n", {60'000, 300'000, Format::prometheus}},
+           {"#!/bin/sh\n# runnel: interval=60s timeout=5m format=prometheus\n",
+            {60'000, 300'000, Format::prometheus}},
            {"#!/bin/sh\n\n#  a hook\n#runnel:  format=json\r\n", {10'000, 5'000, Format::json}},
            {"#!/bin/sh\n# runnel: interval=2s\n# runnel: timeout=1s\n", {2'000, 1'000, {}}},
            {"#!/bin/sh\n# runnel:\necho a 1\n", {10'000, 5'000, {}}},
            {"#!/bin/sh\necho '# runnel: interval=bad'\n", {10'000, 5'000, {}}},
-           {"#!/bin/sh\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n13\n14\n15\n16\n17\n18\n19\n# runnel: interval=x\n", defaults},
-           {"\x7f" "ELF\n# runnel: interval=x\n", defaults},
+           {"#!/bin/sh\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n13\n14\n15\n16\n17\n18\n19\n# runnel: "
+            "interval=x\n",
+            defaults},
+           {"\x7f"
+            "ELF\n# runnel: interval=x\n",
+            defaults},
            {"", defaults},
        }) {
     INFO(row.text);

@@ -24,7 +24,8 @@ inline std::string describe(const Batch& batch, const Sample& sample, int64_t ru
   SeriesView series = batch.view(sample.series);
   std::string text(series.name());
   std::string tags;
-  for (Tag tag : series) tags += (tags.empty() ? "" : ",") + std::string(tag.key) + "=" + std::string(tag.value);
+  for (Tag tag : series)
+    tags += (tags.empty() ? "" : ",") + std::string(tag.key) + "=" + std::string(tag.value);
   if (!tags.empty()) text += "{" + tags + "}";
   text += " ";
   if (sample.kind == Kind::distribution) {
@@ -45,8 +46,9 @@ struct Reading {
   static constexpr int64_t kTime = 1'763'769'600'000;
   explicit Reading(std::string_view output, std::optional<Format> format = {}, size_t piece = SIZE_MAX,
                    bool whole = true) {
-    Intake intake("test.sh", kTime, 10'000, counts, [this](Batch&& batch) { batches.push_back(std::move(batch)); },
-                  false);
+    Intake intake(
+        "test.sh", kTime, 10'000, counts, [this](Batch&& batch) { batches.push_back(std::move(batch)); },
+        false);
     LineReader reader(format, intake);
     while (!output.empty()) {
       reader.feed(output.substr(0, piece));
@@ -60,7 +62,9 @@ struct Reading {
       for (const Event& event : batch.events) events.emplace_back(batch.view(event.series).name());
     }
   }
-  bool balanced() const { return counts.received == counts.accepted + counts.bad.sum() + counts.dropped.sum(); }
+  bool balanced() const {
+    return counts.received == counts.accepted + counts.bad.sum() + counts.dropped.sum();
+  }
 
   SourceCounts counts;
   std::vector<Batch> batches;

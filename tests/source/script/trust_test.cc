@@ -27,11 +27,12 @@ TEST_CASE("only files that nobody else could have written are trusted") {
     mode_t bad, good;
     std::string mends;
   };
-  for (const Row& row : std::vector<Row>{{hook, 0777, 0755, "chmod go-w " + hook},
-                                         {hook, 0775, 0755, "is writable by its group (mode 0775): chmod g-w " + hook},
-                                         {hook, 0757, 0755, "chmod o-w " + hook},
-                                         {dir, 0777, 0755, "chmod go-w " + dir},
-                                         {top.path(), 0770, 0700, "chmod g-w " + top.path()}}) {
+  for (const Row& row :
+       std::vector<Row>{{hook, 0777, 0755, "chmod go-w " + hook},
+                        {hook, 0775, 0755, "is writable by its group (mode 0775): chmod g-w " + hook},
+                        {hook, 0757, 0755, "chmod o-w " + hook},
+                        {dir, 0777, 0755, "chmod go-w " + dir},
+                        {top.path(), 0770, 0700, "chmod g-w " + top.path()}}) {
     REQUIRE(chmod(row.path.c_str(), row.bad) == 0);
     says(check_trust(hook, self), row.mends);
     REQUIRE(chmod(row.path.c_str(), row.good) == 0);

@@ -24,7 +24,8 @@ bool looks_like_json(std::string_view line) {
   if (line.empty() || (line[0] != '{' && line[0] != '[')) return false;
   std::string_view rest = trim(line.substr(1));
   // Not "[INFO] starting", which programs like to print first.
-  return rest.empty() || rest[0] == '"' || rest[0] == '{' || rest[0] == '[' || rest[0] == '}' || rest[0] == ']';
+  return rest.empty() || rest[0] == '"' || rest[0] == '{' || rest[0] == '[' || rest[0] == '}' ||
+         rest[0] == ']';
 }
 
 struct Guess {
@@ -38,7 +39,8 @@ Guess guess(std::string_view line) {
   if (looks_like_json(trim(line))) return {Format::json, true};
   if (read_statsd(line).good()) return {Format::statsd, true};
   SourceCounts counts;
-  Intake scratch("", 0, 0, counts, [](Batch&&) {}, false);
+  Intake scratch(
+      "", 0, 0, counts, [](Batch&&) {}, false);
   bool simple = read_simple(line, scratch).good();
   make_prometheus_reader()->line(line, scratch);
   bool prometheus = counts.accepted > 0;

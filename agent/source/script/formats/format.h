@@ -17,7 +17,8 @@
 namespace runnel::script {
 
 enum class Format : uint8_t { simple, statsd, influx, prometheus, json };
-inline constexpr std::array kFormats{Format::simple, Format::statsd, Format::influx, Format::prometheus, Format::json};
+inline constexpr std::array kFormats{Format::simple, Format::statsd, Format::influx, Format::prometheus,
+                                     Format::json};
 std::string_view format_name(Format format);  // "simple", … as behind `format=` in a header
 std::optional<Format> format_of(std::string_view name);
 

@@ -31,7 +31,9 @@ std::optional<Number> number_of(element value) {
   }
 }
 
-bool text_of(element value, std::string_view& text) { return value.get_string().get(text) == simdjson::SUCCESS; }
+bool text_of(element value, std::string_view& text) {
+  return value.get_string().get(text) == simdjson::SUCCESS;
+}
 
 // key → text; numbers and booleans become their text, because programs print {"port": 80}.
 bool pairs_of(element value, std::vector<Tag>& pairs, std::deque<std::string>& texts) {
@@ -59,9 +61,10 @@ bool distribution_of(element value, Distribution& d) {
       std::string_view name;
       double* place;
       bool* seen;
-    } fields[] = {{"count", &d.count, &count}, {"sum", &d.sum, &sum},   {"min", &d.min, nullptr},
+    } fields[] = {{"count", &d.count, &count}, {"sum", &d.sum, &sum},    {"min", &d.min, nullptr},
                   {"max", &d.max, nullptr},    {"mean", &d.mean, &mean}, {"stddev", &d.stddev, nullptr}};
-    auto field = std::find_if(std::begin(fields), std::end(fields), [&](const Field& f) { return f.name == name; });
+    auto field =
+        std::find_if(std::begin(fields), std::end(fields), [&](const Field& f) { return f.name == name; });
     auto percent = name.starts_with('p') ? parse_double(name.substr(1)) : std::nullopt;
     if (field == std::end(fields) && !percent) continue;
     if (!number) return false;
@@ -93,23 +96,30 @@ Verdict read_members(simdjson::dom::object object, Record& record) {
     struct Text {
       std::string_view name;
       std::string_view* place;
-    } texts[] = {{"type", &record.type},   {"key", &record.key},     {"kind", &record.kind},
-                 {"host", &record.host},   {"unit", &record.unit},   {"state", &record.state},
+    } texts[] = {{"type", &record.type},
+                 {"key", &record.key},
+                 {"kind", &record.kind},
+                 {"host", &record.host},
+                 {"unit", &record.unit},
+                 {"state", &record.state},
                  {"description", &record.description}};
     struct Integer {
       std::string_view name;
       int64_t* place;
-    } integers[] = {{"time", &record.time_ms}, {"interval", &record.interval_ms}, {"start", &record.start_ms}};
+    } integers[] = {
+        {"time", &record.time_ms}, {"interval", &record.interval_ms}, {"start", &record.start_ms}};
     if (value.is_null()) continue;  // the same as absent
     for (auto [known, place] : texts)
-      if (name == known && !text_of(value, *place)) return {bad::kSyntax, "a member that must be a string is not"};
+      if (name == known && !text_of(value, *place))
+        return {bad::kSyntax, "a member that must be a string is not"};
     for (auto [known, place] : integers)
       if (name == known && value.get_int64().get(*place) != simdjson::SUCCESS)
         return {bad::kTime, "time, start and interval are whole milliseconds"};
     if (name == "value") record.value = value;
     if (name == "ttl") {
       auto ttl = number_of(value);
-      if (!ttl || ttl->as_double() < 0 || ttl->as_double() > 1e9) return {bad::kTime, "ttl is not a number of seconds"};
+      if (!ttl || ttl->as_double() < 0 || ttl->as_double() > 1e9)
+        return {bad::kTime, "ttl is not a number of seconds"};
       record.ttl_s = ttl->as_double();
     }
     if (name == "tags" && value.is_array()) {
@@ -119,7 +129,9 @@ Verdict read_members(simdjson::dom::object object, Record& record) {
         record.event_tags.push_back(text);
       }
     } else if ((name == "tags" || name == "attributes") && !pairs_of(value, record.tags, record.texts)) {
-      return {bad::kTags, "tags are {\"key\":\"value\"}, those of an event [\"tag\"] with {\"key\":\"value\"} in attributes"};
+      return {
+          bad::kTags,
+          "tags are {\"key\":\"value\"}, those of an event [\"tag\"] with {\"key\":\"value\"} in attributes"};
     }
     if (name == "resource" && !pairs_of(value, record.resource, record.texts))
       return {bad::kTags, "resource is not {\"key\":\"value\"}"};
@@ -142,9 +154,11 @@ Verdict check_record(const Record& record, size_t limit) {
     if (Verdict verdict = check_time(record.time_ms); !verdict.good()) return verdict;
   if (record.start_ms != 0)
     if (Verdict verdict = check_time(record.start_ms); !verdict.good()) return verdict;
-  if (record.interval_ms < 0 || record.interval_ms > UINT32_MAX) return {bad::kTime, "the interval is out of range"};
+  if (record.interval_ms < 0 || record.interval_ms > UINT32_MAX)
+    return {bad::kTime, "the interval is out of range"};
   for (std::string_view text : {record.host, record.unit, record.state})
-    if (text.size() > 1000 || has_control(text)) return {bad::kSyntax, "host, unit or state is not a short text"};
+    if (text.size() > 1000 || has_control(text))
+      return {bad::kSyntax, "host, unit or state is not a short text"};
   return {};
 }
 
@@ -263,7 +277,8 @@ class JsonReader final : public Reader {
       simdjson::dom::object object;
       std::string_view key;
       if (!std::exchange(first, false) && line.starts_with('{') && parse(line, root) &&
-          root.get_object().get(object) == simdjson::SUCCESS && object["key"].get_string().get(key) == simdjson::SUCCESS)
+          root.get_object().get(object) == simdjson::SUCCESS &&
+          object["key"].get_string().get(key) == simdjson::SUCCESS)
         record(line, root, intake);
     }
   }
@@ -309,8 +324,7 @@ class JsonReader final : public Reader {
       record(text, root, intake);
       return;
     }
-    for (element member : simdjson::dom::array(root.get_array().value_unsafe()))
-      record({}, member, intake);
+    for (element member : simdjson::dom::array(root.get_array().value_unsafe())) record({}, member, intake);
   }
 
   // `text` is what a complaint shows; "": the value itself, printed again.
@@ -331,7 +345,8 @@ class JsonReader final : public Reader {
     }
     element key;
     std::string_view type;
-    if (object["key"].get(key) == simdjson::SUCCESS || object["type"].get_string().get(type) == simdjson::SUCCESS) {
+    if (object["key"].get(key) == simdjson::SUCCESS ||
+        object["type"].get_string().get(type) == simdjson::SUCCESS) {
       intake.received();
       judge(text, value, read(object, intake), intake);
       return;
@@ -362,6 +377,8 @@ class JsonReader final : public Reader {
 
 }  // namespace
 
-std::unique_ptr<Reader> make_json_reader() { return std::make_unique<JsonReader>(); }
+std::unique_ptr<Reader> make_json_reader() {
+  return std::make_unique<JsonReader>();
+}
 
 }  // namespace runnel::script

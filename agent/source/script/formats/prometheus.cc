@@ -18,7 +18,8 @@ namespace runnel::script {
 namespace {
 
 bool name_char(char c, bool first) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == ':' || (!first && c >= '0' && c <= '9');
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c == ':' ||
+         (!first && c >= '0' && c <= '9');
 }
 
 std::string_view take_name(std::string_view& line) {
@@ -52,15 +53,16 @@ class PrometheusReader final : public Reader {
     std::string_view rest = line.substr(1);
     if (take_word(rest) != "TYPE") return;
     std::string_view name = take_word(rest), type = take_word(rest);
-    constexpr std::string_view kTypes[] = {"counter", "gauge",   "histogram", "summary",       "untyped",
-                                           "unknown", "info",    "stateset",  "gaugehistogram"};
+    constexpr std::string_view kTypes[] = {"counter", "gauge", "histogram", "summary",       "untyped",
+                                           "unknown", "info",  "stateset",  "gaugehistogram"};
     for (std::string_view known : kTypes) {
       if (type != known || name.empty()) continue;
       types_[std::string(name)] = known;
       return;
     }
     intake.received();
-    intake.refused(line, {bad::kType, "a TYPE line is `# TYPE name counter|gauge|histogram|summary|untyped`"});
+    intake.refused(line,
+                   {bad::kType, "a TYPE line is `# TYPE name counter|gauge|histogram|summary|untyped`"});
   }
 
  private:
@@ -69,7 +71,8 @@ class PrometheusReader final : public Reader {
     for (std::string_view suffix : {"_bucket", "_sum", "_count", "_total"}) {
       if (!name.ends_with(suffix)) continue;
       std::string_view type = type_of(name.substr(0, name.size() - suffix.size()));
-      if (suffix == "_total" ? type == "counter" : type == "histogram" || (type == "summary" && suffix != "_bucket"))
+      if (suffix == "_total" ? type == "counter"
+                             : type == "histogram" || (type == "summary" && suffix != "_bucket"))
         return Kind::total;
     }
     return Kind::gauge;
@@ -162,6 +165,8 @@ class PrometheusReader final : public Reader {
 
 }  // namespace
 
-std::unique_ptr<Reader> make_prometheus_reader() { return std::make_unique<PrometheusReader>(); }
+std::unique_ptr<Reader> make_prometheus_reader() {
+  return std::make_unique<PrometheusReader>();
+}
 
 }  // namespace runnel::script

@@ -46,10 +46,13 @@ class StatsdReader final : public Reader {
 Verdict read_statsd(std::string_view line) {
   statsd::Parser parser;
   if (!parser.parse(line)) return {parser.reason(), "not a StatsD line"};
-  if (auto reason = statsd::check_key(parser.name(), parser.tags()); !reason.empty()) return {reason, "not a StatsD line"};
+  if (auto reason = statsd::check_key(parser.name(), parser.tags()); !reason.empty())
+    return {reason, "not a StatsD line"};
   return {};
 }
 
-std::unique_ptr<Reader> make_statsd_reader() { return std::make_unique<StatsdReader>(); }
+std::unique_ptr<Reader> make_statsd_reader() {
+  return std::make_unique<StatsdReader>();
+}
 
 }  // namespace runnel::script
