@@ -181,10 +181,10 @@ Status ScriptSource::look(bool settled_only) {
     for (const std::string& complaint : complaints_) log::warning(kComponent, "{}", complaint);
   }
   std::vector<std::string> gone;
-  for (const auto& [name, hook] : hooks_)
+  for (const auto& entry : hooks_)
     if (std::none_of(listing->files.begin(), listing->files.end(),
-                     [&](auto& file) { return file.name == name; }))
-      gone.push_back(name);
+                     [&](auto& file) { return file.name == entry.first; }))
+      gone.push_back(entry.first);
   for (const std::string& name : gone) retire(*hooks_[name]);
   for (const Folder::File& file : listing->files) {
     auto& hook = hooks_[file.name];

@@ -1,11 +1,16 @@
 // `name value [key=value …]`, words apart by spaces or tabs.
+#include <utility>
+#include <vector>
+
 #include "base/text.h"
 #include "source/script/formats/format.h"
 
 namespace runnel::script {
+namespace {
+constexpr std::string_view kBlank = " \t";
+}
 
 Verdict read_simple(std::string_view line, Intake& intake) {
-  constexpr std::string_view kBlank = " \t";
   auto word = [&line] {
     size_t begin = line.find_first_not_of(kBlank);
     if (begin == std::string_view::npos) return std::exchange(line, {}).substr(0, 0);
