@@ -35,7 +35,8 @@ class Supervisor {
     bool exited = false;
   };
   std::map<pid_t, Child> children_;
-  std::map<pid_t, uint64_t> strangers_;  // children from before us (a shell's, whose exec we are), by start_ticks
+  // Children from before us (of a shell that exec'd the agent) and when they were started.
+  std::map<pid_t, uint64_t> strangers_;
   SignalWatch watch_;
 };
 
