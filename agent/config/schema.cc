@@ -140,7 +140,7 @@ const Key<B> kBatch[] = {
 template <class T>
 void describe(std::vector<SectionText>& out, std::string name, std::string help, const char* prefix = "") {
   SectionText section{std::move(name), std::move(help), {}};
-  const T defaults{};
+  static const T defaults{};  // static: g++ 14 falsely takes it for uninitialized where std::visit is inlined
   for (const Key<T>& key : keys_of<T>()) {
     std::string range = range_text(key.spec);
     section.keys.push_back(
