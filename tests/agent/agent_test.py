@@ -92,10 +92,10 @@ url = "http://127.0.0.1:{free_port()}/"
 max_bytes = "64KiB"
 """, agent='interval = "1s"\nshutdown_timeout = "3s"\ntags = { site = "lon" }')
         first, second = agent.statsd(0), agent.statsd(1)
+        first.send("poison:1|c")  # before the others use up max_series
         for i in range(100):
             first.send(f"c{i % 40}:1|c", "total:1|c", f"t:{i}|ms")
             second.send("total:1|c", "bad line", "x:1e400|g", f"g{i}:1|g")
-        first.send("poison:1|c")
         wait_for(lambda: agent.metric("runnel.output.dropped", output="web", reason="rejected") >= 1, agent.log, 30)
         wait_for(lambda: agent.metric("runnel.output.dropped", output="dead", reason="log_full") >= 1, agent.log, 30)
         self.assertEqual(agent.stop(), 0)
