@@ -28,11 +28,12 @@ constexpr int kRoundsAtEnd = 4096;        // the same for a socket that is being
 constexpr size_t kFlushSlice = 4096;      // cells a slice: about 0.3 ms, well within a socket buffer's patience
 
 // Gathering. On a real host datagrams arrive singly, and a wake-up costs more (3–6 µs) than taking in a dozen of them. So
-// while traffic flows the receiver sleeps on after a short batch and lets the socket fill, from 1 ms up to 10 ms, towards
+// while traffic flows the receiver sleeps on after a short batch and lets the socket fill, from 1 ms up to 20 ms, towards
 // kGatherGoal datagrams a wake-up; never longer than a sudden 200,000 datagrams/s of 1 KiB (with the kernel's overhead)
 // would need to fill the receive buffer. Commands still wake it at once, and an idle one sleeps without a timer.
-constexpr int64_t kGatherMinNs = 1'000'000, kGatherMaxNs = 10'000'000;
+constexpr int64_t kGatherMinNs = 1'000'000, kGatherMaxNs = 20'000'000;
 constexpr size_t kGatherGoal = 32;
+constexpr int kEmptyGathers = 3;  // in a row before it counts as idle: senders with a beat of their own leave gaps
 constexpr int64_t kBurstBytesPerMs = 200 * 1024;
 
 // The kernel's count of datagrams it had no room for, since the socket was opened (SO_MEMINFO, socket(7),
@@ -237,6 +238,7 @@ void StatsdSource::run() {
   Batch batch(config_.name);
   int64_t gather_ns = kGatherMinNs, gather_limit_ns = kGatherMinNs;
   bool gathering = false;
+  int empty_gathers = 0;
   for (;;) {
     // While gathering only commands wake us; the sockets are read when the time is over, whether or not they have data.
     timespec wait{0, gathering && !flushing ? gather_ns : 0};
@@ -267,10 +269,11 @@ void StatsdSource::run() {
     size_t most = 0;
     for (const auto& socket : sockets)
       most = std::max(most, receive_some(*socket, stopping ? kRoundsAtEnd : kRoundsBeforeLook));
-    gathering = most > 0 && most < kDatagrams;
-    if (most == 0) gather_ns = kGatherMinNs;
+    empty_gathers = most > 0 ? 0 : empty_gathers + 1;
+    gathering = most < kDatagrams && (most > 0 || (gathering && empty_gathers <= kEmptyGathers));
+    if (!gathering && most == 0) gather_ns = kGatherMinNs;
     if (most > 2 * kGatherGoal) gather_ns = std::max(gather_ns / 2, kGatherMinNs);
-    if (gathering && most < kGatherGoal) gather_ns = std::min(gather_ns * 2, gather_limit_ns);
+    if (most > 0 && most < kGatherGoal) gather_ns = std::min(gather_ns * 2, gather_limit_ns);
 
     if (stopping) {
       // An interval that was being flushed ends as it began; stop() emits what came after it.
