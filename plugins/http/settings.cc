@@ -170,7 +170,8 @@ void check_options(const runnel_value* values, void (*error)(void*, size_t, cons
   if (!is_token(text(kTokenScheme))) wrong(kTokenScheme, "must be one word");
 
   // Pairs that only work together, and choices that exclude each other.
-  const auto has = [&](Option option) { return values[option].text.size > 0; };
+  // An empty value that is set counts: of "${NAME:-}" nobody knows here what it is elsewhere.
+  const auto has = [&](Option option) { return values[option].is_set || values[option].text.size > 0; };
   if (text(kUsername).find(':') != std::string::npos) wrong(kUsername, "must not contain a colon");
   if (has(kUsername) && !has(kPasswordFile)) wrong(kUsername, "needs password_file as well");
   if (has(kPasswordFile) && !has(kUsername)) wrong(kPasswordFile, "needs username as well");
