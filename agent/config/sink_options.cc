@@ -147,14 +147,15 @@ std::vector<OptionValue> read_sink_options(const runnel_sink& sink, const Node& 
     std::string what = fmt::format("{}.{}", section, option.name);
     const Node* node = table.get(option.name);
     Value value;
+    bool known = true;  // also where the file a secret is in is not there: the sink's check looks at the path
     if (option.type < RUNNEL_OPTION_BOOL || option.type > RUNNEL_OPTION_SECRET_FILE) {
       // A later host knows more types. Without the option the sink works or its check complains.
       if (node)
         problems.error(node->position,
                        fmt::format("{}: this agent does not know options of that type", what));
-      good[i] = false;
+      good[i] = known = false;
     } else if (node) {
-      good[i] = read_value(*node, option_spec(option), what, problems, value);
+      good[i] = known = read_value(*node, option_spec(option), what, problems, value);
       if (good[i] && option.type == RUNNEL_OPTION_SECRET_FILE) {
         size_t before = problems.error_count();
         check_secret_file(*node, value.text, what, problems);
@@ -166,7 +167,7 @@ std::vector<OptionValue> read_sink_options(const runnel_sink& sink, const Node& 
     } else if (option.default_value) {
       good[i] = read_default(sink, option, header, problems, value);
     }
-    values[i] = good[i] ? static_cast<OptionValue&>(value) : OptionValue{};
+    values[i] = good[i] || (node && known) ? static_cast<OptionValue&>(value) : OptionValue{};
   }
   if (sink.check) {
     NativeValues native(values);
