@@ -1,9 +1,9 @@
 /*
- * unixgram: sends each record as one datagram to a unix socket of this host. A complete sink outside the agent's tree: C,
- * the installed header runnel_sink.h, the C library, nothing else. Take it as a start for your own.
+ * unixgram: sends each record as one datagram to a unix socket of this host. A complete sink outside the agent's
+ * tree: C, the installed header runnel_sink.h, the C library, nothing else. Take it as a start for your own.
  *
- * It shows: options of several types with a check of its own, one answer for each sample (RUNNEL_SINK_ANSWERS_RECORDS), a
- * write that can block and is ended by `interrupt`, a metric and a log line through the host.
+ * It shows: options of several types with a check of its own, one answer for each sample
+ * (RUNNEL_SINK_ANSWERS_RECORDS), a write that can block and is ended by `interrupt`, a metric through the host.
  *
  *     [output.local]
  *     sink   = "/usr/local/lib/runnel/unixgram.so"
@@ -29,25 +29,30 @@
 /* The values come in this order. */
 enum { OPT_SOCKET, OPT_RECORDS, OPT_MAX_SIZE, OPT_SEND_TIMEOUT, OPT_SKIP_NAMES, OPT_LINE_END, OPT_COUNT };
 
-static const char *const record_choices[] = {"all", "metrics", "events", NULL};
+static const char* const record_choices[] = {"all", "metrics", "events", NULL};
 enum { RECORDS_ALL, RECORDS_METRICS, RECORDS_EVENTS };
 
 static const runnel_option options[OPT_COUNT] = {
-    {"socket", RUNNEL_OPTION_STRING, RUNNEL_OPTION_REQUIRED, NULL, "Path of the socket to send to", NULL, 0, 0},
-    {"records", RUNNEL_OPTION_ENUM, 0, "\"all\"", "What to send; the rest counts as delivered", record_choices, 0, 0},
+    {"socket", RUNNEL_OPTION_STRING, RUNNEL_OPTION_REQUIRED, NULL, "Path of the socket to send to", NULL, 0,
+     0},
+    {"records", RUNNEL_OPTION_ENUM, 0, "\"all\"", "What to send; the rest counts as delivered",
+     record_choices, 0, 0},
     {"max_size", RUNNEL_OPTION_SIZE, 0, "\"64KiB\"", "Larger records are rejected", NULL, 64, 1 << 20},
-    {"send_timeout", RUNNEL_OPTION_DURATION, 0, "\"1s\"", "How long a full socket is waited for", NULL, 1, 60000},
+    {"send_timeout", RUNNEL_OPTION_DURATION, 0, "\"1s\"", "How long a full socket is waited for", NULL, 1,
+     60000},
     {"skip_names", RUNNEL_OPTION_LIST, 0, "[]", "Names that are not sent", NULL, 0, 0},
     {"line_end", RUNNEL_OPTION_BOOL, 0, "false", "Whether a datagram ends with a line feed", NULL, 0, 0},
 };
 
 /* What the types cannot say. Runs for `runnel check` too: it must not touch the world. */
-static void check(const runnel_value *values,
-                  void (*error)(void *context, size_t option, const char *entry, const char *text), void *context) {
+static void check(const runnel_value* values,
+                  void (*error)(void* context, size_t option, const char* entry, const char* text),
+                  void* context) {
   const runnel_str path = values[OPT_SOCKET].text;
   struct sockaddr_un address;
   if (path.size == 0 || path.data[0] != '/') error(context, OPT_SOCKET, NULL, "must be an absolute path");
-  if (path.size >= sizeof address.sun_path) error(context, OPT_SOCKET, NULL, "is too long for a socket (107 bytes)");
+  if (path.size >= sizeof address.sun_path)
+    error(context, OPT_SOCKET, NULL, "is too long for a socket (107 bytes)");
   for (size_t i = 0; i < values[OPT_SKIP_NAMES].count; i++)
     if (values[OPT_SKIP_NAMES].list[i].size == 0) error(context, OPT_SKIP_NAMES, "", "must not be empty");
 }
@@ -55,13 +60,13 @@ static void check(const runnel_value *values,
 /* ---- an instance ---------------------------------------------------------------------------------------------- */
 
 typedef struct unixgram {
-  const runnel_host *host; /* lives as long as the instance: may be kept */
+  const runnel_host* host; /* lives as long as the instance: may be kept */
   struct sockaddr_un address;
   int records;
   size_t max_size;
   int send_timeout_ms;
   int line_end;
-  char **skip_names; /* values live during create only: copies */
+  char** skip_names; /* values live during create only: copies */
   size_t skip_count;
   int fd;
   int wake; /* eventfd: what interrupt raises and poll waits for */
@@ -69,8 +74,8 @@ typedef struct unixgram {
   double sent;
 } unixgram;
 
-static void destroy(void *sink) {
-  unixgram *self = sink;
+static void destroy(void* sink) {
+  unixgram* self = sink;
   for (size_t i = 0; i < self->skip_count; i++) free(self->skip_names[i]);
   free(self->skip_names);
   if (self->fd >= 0) close(self->fd);
@@ -78,8 +83,8 @@ static void destroy(void *sink) {
   free(self);
 }
 
-static void *create(const runnel_host *host, const runnel_value *values, char *error, size_t capacity) {
-  unixgram *self = calloc(1, sizeof *self);
+static void* create(const runnel_host* host, const runnel_value* values, char* error, size_t capacity) {
+  unixgram* self = calloc(1, sizeof *self);
   if (!self) {
     snprintf(error, capacity, "out of memory");
     return NULL;
@@ -115,21 +120,21 @@ static void *create(const runnel_host *host, const runnel_value *values, char *e
 }
 
 /* From any thread, also while write runs. */
-static void interrupt(void *sink) {
-  unixgram *self = sink;
+static void interrupt(void* sink) {
+  unixgram* self = sink;
   const uint64_t one = 1;
   atomic_store(&self->interrupted, 1);
   if (write(self->wake, &one, sizeof one) < 0) return; /* it is raised already */
 }
 
-static void reopen(void *sink) {
-  unixgram *self = sink;
+static void reopen(void* sink) {
+  unixgram* self = sink;
   uint64_t count;
   atomic_store(&self->interrupted, 0);
   if (read(self->wake, &count, sizeof count) < 0) return; /* it was not raised */
 }
 
-static int wanted(const unixgram *self, const runnel_record *record) {
+static int wanted(const unixgram* self, const runnel_record* record) {
   if (self->records == RECORDS_METRICS && record->type != RUNNEL_RECORD_METRIC) return 0;
   if (self->records == RECORDS_EVENTS && record->type != RUNNEL_RECORD_EVENT) return 0;
   for (size_t i = 0; i < self->skip_count; i++)
@@ -146,9 +151,9 @@ static uint64_t now_ns(void) {
 }
 
 /* 0 or errno; ECANCELED: interrupted. The receiver's queue may be full: waits for it, but not for ever. */
-static int send_record(unixgram *self, const char *bytes, size_t size, uint64_t deadline_ns) {
+static int send_record(unixgram* self, const char* bytes, size_t size, uint64_t deadline_ns) {
   char line_end = '\n';
-  struct iovec parts[2] = {{(void *)bytes, size}, {&line_end, 1}};
+  struct iovec parts[2] = {{(void*)bytes, size}, {&line_end, 1}};
   struct msghdr message;
   memset(&message, 0, sizeof message);
   message.msg_name = &self->address;
@@ -168,19 +173,20 @@ static int send_record(unixgram *self, const char *bytes, size_t size, uint64_t 
   }
 }
 
-static runnel_outcome write_payload(void *sink, const runnel_payload *payload, uint64_t deadline_ns,
-                                    runnel_answer *answer) {
-  unixgram *self = sink;
+static runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns,
+                                    runnel_answer* answer) {
+  unixgram* self = sink;
   const uint64_t own_deadline = now_ns() + (uint64_t)self->send_timeout_ms * 1000000u;
   if (own_deadline < deadline_ns) deadline_ns = own_deadline;
 
   for (size_t i = 0; i < payload->record_count; i++) {
     /* The step is the host's size of a record: a later host may have appended fields. */
-    const runnel_record *record =
-        (const runnel_record *)((const char *)payload->records + i * payload->record_size);
+    const runnel_record* record =
+        (const runnel_record*)((const char*)payload->records + i * payload->record_size);
     if (!wanted(self, record)) continue;
-    const char *bytes = payload->bytes.data + record->offset;
-    const int error = record->size > self->max_size ? EMSGSIZE : send_record(self, bytes, record->size, deadline_ns);
+    const char* bytes = payload->bytes.data + record->offset;
+    const int error =
+        record->size > self->max_size ? EMSGSIZE : send_record(self, bytes, record->size, deadline_ns);
     if (error == 0) {
       self->sent++;
       continue;
@@ -199,7 +205,8 @@ static runnel_outcome write_payload(void *sink, const runnel_payload *payload, u
              error == ECANCELED ? "interrupted" : strerror(error));
     break;
   }
-  self->host->metric(self->host->context, "runnel.unixgram.datagrams", NULL, 0, RUNNEL_METRIC_TOTAL, self->sent);
+  self->host->metric(self->host->context, "runnel.unixgram.datagrams", NULL, 0, RUNNEL_METRIC_TOTAL,
+                     self->sent);
   return RUNNEL_DELIVERED; /* for every sample that has no answer of its own */
 }
 
@@ -223,4 +230,6 @@ static const runnel_sink descriptor = {
     .destroy = destroy,
 };
 
-RUNNEL_EXPORT const runnel_sink *runnel_sink_descriptor(void) { return &descriptor; }
+RUNNEL_EXPORT const runnel_sink* runnel_sink_descriptor(void) {
+  return &descriptor;
+}

@@ -18,31 +18,36 @@ enum Option { kPath, kMode, kRotateSize, kRotateAge, kKeep, kFsync, kFsyncInterv
 constexpr double kYearMs = 365.0 * 86'400'000;
 
 constexpr runnel_option kOptions[kOptionCount] = {
-    {"path", RUNNEL_OPTION_STRING, RUNNEL_OPTION_REQUIRED, nullptr, "File to append to; its folder must exist", nullptr,
-     0, 0},
-    {"mode", RUNNEL_OPTION_STRING, 0, "\"0640\"", "Permissions of files it makes, in octal, less the umask", nullptr, 0,
-     0},
+    {"path", RUNNEL_OPTION_STRING, RUNNEL_OPTION_REQUIRED, nullptr,
+     "File to append to; its folder must exist", nullptr, 0, 0},
+    {"mode", RUNNEL_OPTION_STRING, 0, "\"0640\"", "Permissions of files it makes, in octal, less the umask",
+     nullptr, 0, 0},
     {"rotate_size", RUNNEL_OPTION_SIZE, 0, nullptr,
-     "Starts a new file when the next batch would make this one larger; without it size does not matter", nullptr, 1024,
-     1e18},
+     "Starts a new file when the next batch would make this one larger; without it size does not matter",
+     nullptr, 1024, 1e18},
     {"rotate_age", RUNNEL_OPTION_DURATION, 0, nullptr,
      "Starts a new file when this one is older; without it age does not matter", nullptr, 1000, 10 * kYearMs},
-    {"keep", RUNNEL_OPTION_INT, 0, "7", "How many rotated files stay: PATH.1 is the newest", nullptr, 0, 9999},
+    {"keep", RUNNEL_OPTION_INT, 0, "7", "How many rotated files stay: PATH.1 is the newest", nullptr, 0,
+     9999},
     {"fsync", RUNNEL_OPTION_ENUM, 0, "\"interval\"",
-     "When data is forced to the disk: never, with each batch before it counts as delivered, or every fsync_interval",
+     "When data is forced to the disk: never, with each batch before it counts as delivered, or every "
+     "fsync_interval",
      kFsyncChoices, 0, 0},
-    {"fsync_interval", RUNNEL_OPTION_DURATION, 0, "\"10s\"", "For fsync = \"interval\"", nullptr, 100, kYearMs},
+    {"fsync_interval", RUNNEL_OPTION_DURATION, 0, "\"10s\"", "For fsync = \"interval\"", nullptr, 100,
+     kYearMs},
 };
 
 // "0640" → 0640; -1 where it is not one.
 int parse_mode(std::string_view text) {
   unsigned mode = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), mode, 8);
-  return text.empty() || error != std::errc{} || end != text.data() + text.size() || mode > 0777 ? -1
-                                                                                               : static_cast<int>(mode);
+  return text.empty() || error != std::errc{} || end != text.data() + text.size() || mode > 0777
+             ? -1
+             : static_cast<int>(mode);
 }
 
-void check(const runnel_value* values, void (*error)(void*, size_t, const char*, const char*), void* context) {
+void check(const runnel_value* values, void (*error)(void*, size_t, const char*, const char*),
+           void* context) {
   const std::string_view path = view(values[kPath].text);
   if (path.empty() || path.back() == '/') error(context, kPath, nullptr, "must name a file");
   if (path.find('\0') != path.npos) error(context, kPath, nullptr, "must not contain a NUL");
@@ -80,16 +85,18 @@ class FileSink {
     }
     if (const int error = file_.append(view(payload.bytes))) {
       const runnel_outcome outcome = failed("write", error, answer);
-      if (error == EIO || error == ESTALE) file_.close();  // the disk or the server behind it may be another one now
+      if (error == EIO || error == ESTALE)
+        file_.close();  // the disk or the server behind it may be another one now
       return outcome;
     }
     if (fsync_ == kBatch) {
       int error = file_.sync();
-      if (error == 0 && file_.size() == payload.bytes.size) error = file_.sync_directory();  // the file is new
-      if (error == EACCES) error = 0;  // a folder that may be written to and not read cannot be synced
+      if (error == 0 && file_.size() == payload.bytes.size)
+        error = file_.sync_directory();  // the file is new
+      if (error == EACCES) error = 0;    // a folder that may be written to and not read cannot be synced
       if (error != 0) {
-        // After a failed fsync the kernel has forgotten the pages and the next one would succeed without them: only
-        // writing the data again helps.
+        // After a failed fsync the kernel has forgotten the pages and the next one would succeed without
+        // them: only writing the data again helps.
         file_.undo_last_append();
         file_.close();
         count_sync_error();
@@ -120,7 +127,8 @@ class FileSink {
 
   bool rotation_due(size_t next_bytes) const {
     if (!file_.can_rotate() || file_.size() == 0) return false;  // an empty file is as good as a new one
-    if (last_rotation_failure_ns_ != 0 && monotonic_ns() - last_rotation_failure_ns_ < kRotationPauseNs) return false;
+    if (last_rotation_failure_ns_ != 0 && monotonic_ns() - last_rotation_failure_ns_ < kRotationPauseNs)
+      return false;
     return (rotate_size_ > 0 && file_.size() + next_bytes > rotate_size_) ||
            (rotate_age_ms_ > 0 && file_.age_ms() >= rotate_age_ms_);
   }
@@ -139,7 +147,8 @@ class FileSink {
   }
 
   void sync_when_due() {
-    if (unsynced_since_ns_ != 0 && monotonic_ns() - unsynced_since_ns_ >= fsync_interval_ns_) sync_before_leaving();
+    if (unsynced_since_ns_ != 0 && monotonic_ns() - unsynced_since_ns_ >= fsync_interval_ns_)
+      sync_before_leaving();
   }
 
   void sync_before_leaving() {
@@ -147,7 +156,8 @@ class FileSink {
     unsynced_since_ns_ = 0;
     if (const int error = file_.sync()) {
       count_sync_error();
-      log(RUNNEL_LOG_ERROR, path_ + ": fsync: " + error_text(error) + "; what was written since the last one may be lost");
+      log(RUNNEL_LOG_ERROR,
+          path_ + ": fsync: " + error_text(error) + "; what was written since the last one may be lost");
       file_.close();
     }
   }
@@ -158,10 +168,13 @@ class FileSink {
   }
 
   void count_sync_error() {
-    host_->metric(host_->context, "runnel.file.fsync_errors", nullptr, 0, RUNNEL_METRIC_TOTAL, ++sync_errors_);
+    host_->metric(host_->context, "runnel.file.fsync_errors", nullptr, 0, RUNNEL_METRIC_TOTAL,
+                  ++sync_errors_);
   }
 
-  void log(runnel_log_level level, const std::string& text) const { host_->log(host_->context, level, text.c_str()); }
+  void log(runnel_log_level level, const std::string& text) const {
+    host_->log(host_->context, level, text.c_str());
+  }
 
   runnel_outcome failed(const char* action, int error, runnel_answer* answer) const {
     std::string text = path_ + ": " + action + ": " + error_text(error);
@@ -179,7 +192,8 @@ class FileSink {
         return answer_with(answer, RUNNEL_HOLD, path_ + ": is neither a file nor a character device");
       case ENOENT:
         return answer_with(answer, RUNNEL_RETRY, text + " (its folder must be there)");
-      case EWOULDBLOCK:  // a lock of another agent, or of the instance that this one replaces; a device that is full
+      // A lock of another agent, or of the instance that this one replaces; a device that is full.
+      case EWOULDBLOCK:
         return answer_with(answer, RUNNEL_RETRY, path_ + ": another process is writing to it", 1000);
       case ENOSPC:
       case EDQUOT:
@@ -214,7 +228,8 @@ void* create(const runnel_host* host, const runnel_value* values, char* error, s
   }
 }
 
-runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns, runnel_answer* answer) {
+runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns,
+                             runnel_answer* answer) {
   try {
     return static_cast<FileSink*>(sink)->write(*payload, deadline_ns, answer);
   } catch (const std::exception& failure) {
@@ -260,4 +275,6 @@ constexpr runnel_sink kSink{
 
 }  // namespace
 
-extern "C" const runnel_sink* runnel_file_sink(void) { return &kSink; }
+extern "C" const runnel_sink* runnel_file_sink(void) {
+  return &kSink;
+}

@@ -14,12 +14,14 @@ namespace runnel_plugin {
 int LogFile::open() {
   if (is_open()) return 0;
   // O_NONBLOCK: opening a FIFO without a reader must not hang; for a regular file it means nothing.
-  const int fd = ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode_);
+  const int fd =
+      ::open(path_.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, mode_);
   if (fd < 0) return errno == ENXIO ? ENOTSUP : errno;  // ENXIO: a FIFO that nobody reads, a socket
   struct stat status {};
   int error = fstat(fd, &status) != 0 ? errno : 0;
   if (error == 0 && !S_ISREG(status.st_mode) && !S_ISCHR(status.st_mode)) error = ENOTSUP;
-  if (error == 0 && S_ISREG(status.st_mode) && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno != ENOTSUP && errno != ENOLCK)
+  if (error == 0 && S_ISREG(status.st_mode) && flock(fd, LOCK_EX | LOCK_NB) != 0 && errno != ENOTSUP &&
+      errno != ENOLCK)
     error = errno;
   if (error != 0) {
     ::close(fd);
@@ -103,7 +105,8 @@ int LogFile::sync() {
 
 int LogFile::sync_directory() const {
   const size_t slash = real_path_.rfind('/');
-  const std::string directory = slash == std::string::npos ? "." : real_path_.substr(0, std::max<size_t>(slash, 1));
+  const std::string directory =
+      slash == std::string::npos ? "." : real_path_.substr(0, std::max<size_t>(slash, 1));
   const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return errno;
   const int error = fsync(fd) == 0 ? 0 : errno;
@@ -112,7 +115,7 @@ int LogFile::sync_directory() const {
 }
 
 int LogFile::rotate(int keep) {
-  const auto name = [&](int number) { 
+  const auto name = [&](int number) {
     return number == 0 ? real_path_ : real_path_ + "." + std::to_string(number);
   };
   if (keep == 0) {

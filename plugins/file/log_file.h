@@ -1,5 +1,5 @@
-// One file that grows by whole payloads: open, append or leave as it was, sync, rotate. Everything on the thread that
-// calls; owns its descriptor. Expected failures come back as errno values.
+// One file that grows by whole payloads: open, append or leave as it was, sync, rotate. Everything on the
+// thread that calls; owns its descriptor. Expected failures come back as errno values.
 #pragma once
 
 #include <sys/types.h>
@@ -17,8 +17,9 @@ class LogFile {
   LogFile(const LogFile&) = delete;
   LogFile& operator=(const LogFile&) = delete;
 
-  // Opens the path where it is not open, and takes the lock on it that keeps a second writer from cutting off what we
-  // have written. 0 or errno (EWOULDBLOCK: another process has the lock, ENOTSUP: neither file nor character device).
+  // Opens the path where it is not open, and takes the lock on it that keeps a second writer from cutting off
+  // what we have written. 0 or errno (EWOULDBLOCK: another process has the lock, ENOTSUP: neither file nor
+  // character device).
   int open();
   void close();
   bool is_open() const { return fd_ >= 0; }
@@ -29,8 +30,8 @@ class LogFile {
   int sync_directory() const;  // the name of a file that is new; 0 or errno
   void undo_last_append();     // after a sync that has failed
 
-  // PATH → PATH.1 → … → PATH.keep, and the oldest away; the next open makes PATH anew. 0, or errno with everything
-  // where it can still be found under one of these names and the file still open for appending.
+  // PATH → PATH.1 → … → PATH.keep, and the oldest away; the next open makes PATH anew. 0, or errno with
+  // everything where it can still be found under one of these names and the file still open for appending.
   int rotate(int keep);
 
   uint64_t size() const { return size_; }

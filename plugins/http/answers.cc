@@ -8,10 +8,13 @@ namespace runnel_http {
 
 namespace {
 
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
 
-// A 400 that speaks of the connection and not of the data: nginx where a client certificate is missing or bad (its 495,
-// 496 and 497 leave as 400), Go's net/http where plain HTTP meets TLS. Losing data for it would be wrong.
+// A 400 that speaks of the connection and not of the data: nginx where a client certificate is missing or bad
+// (its 495, 496 and 497 leave as 400), Go's net/http where plain HTTP meets TLS. Losing data for it would be
+// wrong.
 bool is_about_tls(std::string_view body) {
   return contains(body, "No required SSL certificate") || contains(body, "SSL certificate error") ||
          contains(body, "plain HTTP request was sent to HTTPS port") ||
@@ -51,7 +54,8 @@ runnel_outcome outcome_of_status(long status, std::string_view body, const std::
     default:
       break;
   }
-  if (status >= 300 && status < 400) return RUNNEL_HOLD;  // redirects are never followed: the URL has to be changed
+  if (status >= 300 && status < 400)
+    return RUNNEL_HOLD;  // redirects are never followed: the URL has to be changed
   if (status == 400 && is_about_tls(body)) return RUNNEL_HOLD;
   if (status >= 400 && status < 500) return RUNNEL_REJECT;
   return RUNNEL_RETRY;  // 5xx, and what HTTP does not know
@@ -71,13 +75,15 @@ runnel_outcome outcome_of_failure(int code, std::string_view text) {
     case CURLE_URL_MALFORMAT:
     case CURLE_LOGIN_DENIED:
       return RUNNEL_HOLD;
-    // A TLS alert is the peer's refusal (no client certificate, no common version), a "wrong version number" a server
-    // without TLS; a handshake that just breaks off is a server that restarts.
+    // A TLS alert is the peer's refusal (no client certificate, no common version), a "wrong version number"
+    // a server without TLS; a handshake that just breaks off is a server that restarts.
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
-      if (contains(text, "alert internal error") || contains(text, "alert user canceled")) return RUNNEL_RETRY;
-      return contains(text, " alert ") || contains(text, "wrong version number") || contains(text, "unsupported protocol")
+      if (contains(text, "alert internal error") || contains(text, "alert user canceled"))
+        return RUNNEL_RETRY;
+      return contains(text, " alert ") || contains(text, "wrong version number") ||
+                     contains(text, "unsupported protocol")
                  ? RUNNEL_HOLD
                  : RUNNEL_RETRY;
     default:

@@ -1,6 +1,7 @@
-// The sink `http`: a payload is the body of one request. libcurl's multi interface with a single easy handle, because
-// curl_multi_wakeup can end its wait from another thread; both live as long as the instance, so that connection, TLS
-// session and header lists are there for the next request. See runnel_sink.h for threads and lifetimes.
+// The sink `http`: a payload is the body of one request. libcurl's multi interface with a single easy handle,
+// because curl_multi_wakeup can end its wait from another thread; both live as long as the instance, so that
+// connection, TLS session and header lists are there for the next request. See runnel_sink.h for threads and
+// lifetimes.
 #include <curl/curl.h>
 #include <unistd.h>
 
@@ -21,14 +22,15 @@ using runnel_plugin::copy_text;
 using runnel_plugin::monotonic_ns;
 using runnel_plugin::view;
 
-constexpr size_t kMaxBody = 64 << 10;           // of an answer; the rest is not read
-constexpr long kConnectionLifeSeconds = 300;    // so that a changed DNS entry or a new balancer is noticed
+constexpr size_t kMaxBody = 64 << 10;         // of an answer; the rest is not read
+constexpr long kConnectionLifeSeconds = 300;  // so that a changed DNS entry or a new balancer is noticed
 constexpr long kDnsCacheSeconds = 60;
 constexpr long kStallBytesPerSecond = 10;
 constexpr size_t kMaxSecret = 16 << 10;
 
-// A header list whose nodes are our own: the one of the idempotency id changes with each payload, and building a list
-// anew would be the larger part of a request's allocations. libcurl reads it during a transfer and keeps nothing.
+// A header list whose nodes are our own: the one of the idempotency id changes with each payload, and
+// building a list anew would be the larger part of a request's allocations. libcurl reads it during a
+// transfer and keeps nothing.
 class HeaderList {
  public:
   void set(std::vector<std::string> lines) {
@@ -68,13 +70,15 @@ class HttpSink {
 
   runnel_outcome write(const runnel_payload& payload, uint64_t deadline_ns, runnel_answer* answer) {
     if (!secrets_known_) {
-      if (const std::string wrong = read_secrets(); !wrong.empty()) return answer_with(answer, RUNNEL_HOLD, wrong);
+      if (const std::string wrong = read_secrets(); !wrong.empty())
+        return answer_with(answer, RUNNEL_HOLD, wrong);
     }
     set_payload(payload);
     CURLcode code = perform(deadline_ns);
     long status = status_of_answer();
     if (!interrupted_.load() && (status == 401 || status == 407)) {
-      // The secret may have been changed since it was read: try a new one at once instead of raising an alarm.
+      // The secret may have been changed since it was read: try a new one at once instead of raising an
+      // alarm.
       const auto before = secrets_;
       if (read_secrets().empty() && secrets_ != before) {
         set_payload(payload);
@@ -106,8 +110,8 @@ class HttpSink {
 
   void set_options() {
     option(CURLOPT_NOSIGNAL, 1L);
-    // A resolver that hangs is left behind (it ends by itself and frees what it has) instead of being waited for beyond
-    // the deadline.
+    // A resolver that hangs is left behind (it ends by itself and frees what it has) instead of being waited
+    // for beyond the deadline.
     option(CURLOPT_QUICK_EXIT, 1L);
     option(CURLOPT_URL, settings_.url.c_str());
     option(CURLOPT_PROTOCOLS_STR, settings_.tls ? "https" : "http");
@@ -152,14 +156,15 @@ class HttpSink {
   void warn_of_doubtful() const {
     for (const std::string* path : {&settings_.tls_ca, &settings_.tls_cert, &settings_.tls_key})
       if (!path->empty() && access(path->c_str(), R_OK) != 0)
-        log(RUNNEL_LOG_WARNING, *path + ": " + runnel_plugin::error_text(errno) + "; nothing can be sent without it");
+        log(RUNNEL_LOG_WARNING,
+            *path + ": " + runnel_plugin::error_text(errno) + "; nothing can be sent without it");
     const bool has_secret = !settings_.username.empty() || !settings_.token_file.empty();
     if (has_secret && !settings_.tls && !settings_.loopback)
       log(RUNNEL_LOG_WARNING, "the url is http:// and so the password or token travels in plain text");
   }
 
-  // What the Authorization header and the proxy get. Read before the first request, after each refusal or failed
-  // connection, and on SIGHUP. Empty, or what is wrong.
+  // What the Authorization header and the proxy get. Read before the first request, after each refusal or
+  // failed connection, and on SIGHUP. Empty, or what is wrong.
   std::string read_secrets() {
     secrets_known_ = false;
     Secrets secrets;
@@ -176,7 +181,8 @@ class HttpSink {
       secret->assign(buffer.data(), static_cast<size_t>(size));
       if (secret->empty()) return *path + ": is empty";
       for (const char c : *secret)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return *path + ": has control characters inside";
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+          return *path + ": has control characters inside";
     }
     secrets_known_ = true;
     if (secrets == secrets_ && header_is_current_) return {};
@@ -194,7 +200,8 @@ class HttpSink {
   }
 
   void set_payload(const runnel_payload& payload) {
-    const std::string_view type = settings_.content_type.empty() ? view(payload.content_type) : settings_.content_type;
+    const std::string_view type =
+        settings_.content_type.empty() ? view(payload.content_type) : settings_.content_type;
     const std::string_view coding = view(payload.content_encoding);
     if (!header_is_current_ || type != content_type_ || coding != content_encoding_) {
       content_type_ = type;
@@ -202,10 +209,12 @@ class HttpSink {
       std::vector<std::string> lines = settings_.headers;
       lines.push_back("Content-Type: " + content_type_);
       if (!content_encoding_.empty()) lines.push_back("Content-Encoding: " + content_encoding_);
-      if (!secrets_.token.empty()) lines.push_back("Authorization: " + settings_.token_scheme + " " + secrets_.token);
+      if (!secrets_.token.empty())
+        lines.push_back("Authorization: " + settings_.token_scheme + " " + secrets_.token);
       lines.push_back("Accept: */*");
-      lines.push_back("Expect:");  // a round trip before each large body would cost more than a refused body does
-      lines.push_back("");         // the idempotency id
+      // None: a round trip before each large body would cost more than a refused body does.
+      lines.push_back("Expect:");
+      lines.push_back("");  // the idempotency id
       headers_.set(std::move(lines));
       header_is_current_ = true;
     }
@@ -222,7 +231,8 @@ class HttpSink {
     const uint64_t now = monotonic_ns();
     deadline_rules_ = true;
     if (interrupted_.load() || now >= deadline_ns) return CURLE_OPERATION_TIMEDOUT;
-    const int64_t left_ms = static_cast<int64_t>(std::min<uint64_t>((deadline_ns - now) / 1'000'000u + 1, 86'400'000u));
+    const int64_t left_ms =
+        static_cast<int64_t>(std::min<uint64_t>((deadline_ns - now) / 1'000'000u + 1, 86'400'000u));
     deadline_rules_ = left_ms < settings_.timeout_ms;
     option(CURLOPT_TIMEOUT_MS, static_cast<long>(std::min(settings_.timeout_ms, left_ms)));
     option(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(std::min(settings_.connect_timeout_ms, left_ms)));
@@ -238,7 +248,8 @@ class HttpSink {
         code = message->data.result;
         done = true;
       }
-      // The wait is libcurl's own: it knows the next of its time-outs and is ended by sockets and curl_multi_wakeup.
+      // The wait is libcurl's own: it knows the next of its time-outs and is ended by sockets and
+      // curl_multi_wakeup.
       if (!done && trouble == CURLM_OK) trouble = curl_multi_poll(multi_.get(), nullptr, 0, 60'000, nullptr);
       if (trouble != CURLM_OK) {
         copy_text(curl_multi_strerror(trouble), error_.data(), error_.size());
@@ -246,7 +257,8 @@ class HttpSink {
         done = true;
       }
     }
-    curl_multi_remove_handle(multi_.get(), easy_.get());  // closes the connection of a request that was not finished
+    // Closes the connection of a request that was not finished.
+    curl_multi_remove_handle(multi_.get(), easy_.get());
     count_connections();
     return code;
   }
@@ -304,7 +316,7 @@ class HttpSink {
     count_answer(0);
     std::string text = error_[0] != '\0' ? error_.data() : curl_easy_strerror(code);
     const runnel_outcome outcome = outcome_of_failure(code, text);
-    secrets_known_ = false;  // read again for the next connection
+    secrets_known_ = false;                            // read again for the next connection
     if (outcome == RUNNEL_HOLD) forget_connections();  // libcurl keeps the authorities it has read for a day
     if (status != 0) text = "HTTP " + std::to_string(status) + ", but its answer broke off: " + text;
     if (code == CURLE_OPERATION_TIMEDOUT && deadline_rules_) text += " (the output's deadline)";
@@ -315,7 +327,8 @@ class HttpSink {
   std::string without_secrets(std::string text) const {
     for (const std::string* secret : {&secrets_.password, &secrets_.token, &secrets_.proxy_password}) {
       if (secret->empty()) continue;
-      for (size_t at = 0; (at = text.find(*secret, at)) != std::string::npos; at += 3) text.replace(at, secret->size(), "***");
+      for (size_t at = 0; (at = text.find(*secret, at)) != std::string::npos; at += 3)
+        text.replace(at, secret->size(), "***");
     }
     return text;
   }
@@ -341,7 +354,9 @@ class HttpSink {
     host_->metric(host_->context, "runnel.http.requests", &tag, 1, RUNNEL_METRIC_TOTAL, ++answers_[index]);
   }
 
-  void log(runnel_log_level level, const std::string& text) const { host_->log(host_->context, level, text.c_str()); }
+  void log(runnel_log_level level, const std::string& text) const {
+    host_->log(host_->context, level, text.c_str());
+  }
 
   struct Secrets {
     std::string password, token, proxy_password;
@@ -382,7 +397,8 @@ void* create(const runnel_host* host, const runnel_value* values, char* error, s
   }
 }
 
-void check(const runnel_value* values, void (*error)(void*, size_t, const char*, const char*), void* context) {
+void check(const runnel_value* values, void (*error)(void*, size_t, const char*, const char*),
+           void* context) {
   try {
     check_options(values, error, context);
   } catch (const std::exception& failure) {
@@ -390,7 +406,8 @@ void check(const runnel_value* values, void (*error)(void*, size_t, const char*,
   }
 }
 
-runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns, runnel_answer* answer) {
+runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns,
+                             runnel_answer* answer) {
   try {
     return static_cast<HttpSink*>(sink)->write(*payload, deadline_ns, answer);
   } catch (const std::exception& failure) {
@@ -428,4 +445,6 @@ constexpr runnel_sink kSink{
 
 }  // namespace
 
-extern "C" RUNNEL_EXPORT const runnel_sink* runnel_sink_descriptor(void) { return &kSink; }
+extern "C" RUNNEL_EXPORT const runnel_sink* runnel_sink_descriptor(void) {
+  return &kSink;
+}

@@ -28,7 +28,8 @@ struct Url {
   bool parsed;
 
   explicit Url(const std::string& text)
-      : parsed(handle != nullptr && curl_url_set(handle.get(), CURLUPART_URL, text.c_str(), 0) == CURLUE_OK) {}
+      : parsed(handle != nullptr && curl_url_set(handle.get(), CURLUPART_URL, text.c_str(), 0) == CURLUE_OK) {
+  }
   std::string part(CURLUPart which) const {
     UrlPart result;
     return curl_url_get(handle.get(), which, &result.text, 0) == CURLUE_OK ? result.text : "";
@@ -60,7 +61,8 @@ bool has_control(std::string_view text) {
 
 const char* wrong_url(const std::string& text) {
   if (text.find("://") == std::string::npos) return "must begin with http:// or https://";
-  if (has_control(text) || text.find(' ') != std::string::npos) return "must not contain blanks or control characters";
+  if (has_control(text) || text.find(' ') != std::string::npos)
+    return "must not contain blanks or control characters";
   const Url url(text);
   if (!url.parsed) return "is not a URL that can be used";
   const std::string scheme = url.part(CURLUPART_SCHEME);
@@ -72,8 +74,10 @@ const char* wrong_url(const std::string& text) {
 }
 
 const char* wrong_proxy(const std::string& text) {
-  if (text.find("://") == std::string::npos) return "must begin with http://, https://, socks5:// or socks5h://";
-  // libcurl's URL parser knows socks5 from a proxy only: look at the scheme ourselves and parse the rest as http.
+  if (text.find("://") == std::string::npos)
+    return "must begin with http://, https://, socks5:// or socks5h://";
+  // libcurl's URL parser knows socks5 from a proxy only: look at the scheme ourselves and parse the rest as
+  // http.
   const size_t end = text.find("://");
   const std::string scheme = text.substr(0, end);
   if (scheme != "http" && scheme != "https" && scheme != "socks5" && scheme != "socks5h")
@@ -90,10 +94,11 @@ const char* wrong_header(std::string_view name, std::string_view value, const ru
   if (has_control(value)) return "must not contain control characters";
   if (equal_fold(name, "content-type")) return "is made by the sink (set content_type)";
   if (equal_fold(name, "user-agent")) return "is made by the sink (set user_agent)";
-  for (const char* own : {"content-encoding", "content-length", "transfer-encoding", "connection", "expect",
-                          "idempotency-key"})
+  for (const char* own :
+       {"content-encoding", "content-length", "transfer-encoding", "connection", "expect", "idempotency-key"})
     if (equal_fold(name, own)) return "is made by the sink";
-  if (equal_fold(name, "authorization") && (values[kUsername].text.size > 0 || values[kTokenFile].text.size > 0))
+  if (equal_fold(name, "authorization") &&
+      (values[kUsername].text.size > 0 || values[kTokenFile].text.size > 0))
     return "is made of username or token_file";
   return nullptr;
 }
@@ -111,43 +116,48 @@ long parse_status(std::string_view text) {
 }  // namespace
 
 const runnel_option kOptions[kOptionCount] = {
-    {"url", RUNNEL_OPTION_STRING, RUNNEL_OPTION_REQUIRED, nullptr, "Where to send to: http:// or https://", nullptr, 0,
-     0},
+    {"url", RUNNEL_OPTION_STRING, RUNNEL_OPTION_REQUIRED, nullptr, "Where to send to: http:// or https://",
+     nullptr, 0, 0},
     {"method", RUNNEL_OPTION_ENUM, 0, "\"POST\"", "Request method", kMethods, 0, 0},
-    {"headers", RUNNEL_OPTION_MAP, RUNNEL_OPTION_SECRET, "{}", "Further headers of each request", nullptr, 0, 0},
-    {"content_type", RUNNEL_OPTION_STRING, 0, nullptr, "Content-Type, where it is not to be the encoding's own", nullptr,
-     0, 0},
+    {"headers", RUNNEL_OPTION_MAP, RUNNEL_OPTION_SECRET, "{}", "Further headers of each request", nullptr, 0,
+     0},
+    {"content_type", RUNNEL_OPTION_STRING, 0, nullptr,
+     "Content-Type, where it is not to be the encoding's own", nullptr, 0, 0},
     {"user_agent", RUNNEL_OPTION_STRING, 0, nullptr, "User-Agent; without it runnel/VERSION", nullptr, 0, 0},
     {"username", RUNNEL_OPTION_STRING, 0, nullptr, "User for basic authentication", nullptr, 0, 0},
-    {"password_file", RUNNEL_OPTION_SECRET_FILE, 0, nullptr, "File with the password for basic authentication", nullptr,
-     0, 0},
-    {"token_file", RUNNEL_OPTION_SECRET_FILE, 0, nullptr, "File with a token that goes into the Authorization header",
-     nullptr, 0, 0},
-    {"token_scheme", RUNNEL_OPTION_STRING, 0, "\"Bearer\"", "What stands before the token: Bearer, Token, Splunk, …",
-     nullptr, 0, 0},
-    {"timeout", RUNNEL_OPTION_DURATION, 0, "\"30s\"", "For a whole request, from connecting to the end of the answer",
-     nullptr, 10, kHourMs},
-    {"connect_timeout", RUNNEL_OPTION_DURATION, 0, "\"5s\"", "For resolving, connecting and the TLS handshake", nullptr,
-     10, kHourMs},
+    {"password_file", RUNNEL_OPTION_SECRET_FILE, 0, nullptr,
+     "File with the password for basic authentication", nullptr, 0, 0},
+    {"token_file", RUNNEL_OPTION_SECRET_FILE, 0, nullptr,
+     "File with a token that goes into the Authorization header", nullptr, 0, 0},
+    {"token_scheme", RUNNEL_OPTION_STRING, 0, "\"Bearer\"",
+     "What stands before the token: Bearer, Token, Splunk, …", nullptr, 0, 0},
+    {"timeout", RUNNEL_OPTION_DURATION, 0, "\"30s\"",
+     "For a whole request, from connecting to the end of the answer", nullptr, 10, kHourMs},
+    {"connect_timeout", RUNNEL_OPTION_DURATION, 0, "\"5s\"",
+     "For resolving, connecting and the TLS handshake", nullptr, 10, kHourMs},
     {"stall_timeout", RUNNEL_OPTION_DURATION, 0, "\"30s\"",
      "Gives up when fewer than 10 bytes a second move for this long; whole seconds", nullptr, 1000, kHourMs},
-    {"retry_on", RUNNEL_OPTION_LIST, 0, "[]", "Further statuses that mean try again: [\"404\"]", nullptr, 0, 0},
+    {"retry_on", RUNNEL_OPTION_LIST, 0, "[]", "Further statuses that mean try again: [\"404\"]", nullptr, 0,
+     0},
     {"proxy", RUNNEL_OPTION_STRING, 0, nullptr,
-     "Proxy: http://, https://, socks5:// or socks5h://; the environment's is not used unless named", nullptr, 0, 0},
-    {"no_proxy", RUNNEL_OPTION_LIST, 0, "[]", "Host names and domains that are reached without the proxy", nullptr, 0,
-     0},
+     "Proxy: http://, https://, socks5:// or socks5h://; the environment's is not used unless named", nullptr,
+     0, 0},
+    {"no_proxy", RUNNEL_OPTION_LIST, 0, "[]", "Host names and domains that are reached without the proxy",
+     nullptr, 0, 0},
     {"proxy_username", RUNNEL_OPTION_STRING, 0, nullptr, "User for the proxy", nullptr, 0, 0},
-    {"proxy_password_file", RUNNEL_OPTION_SECRET_FILE, 0, nullptr, "File with the password for the proxy", nullptr, 0,
-     0},
+    {"proxy_password_file", RUNNEL_OPTION_SECRET_FILE, 0, nullptr, "File with the password for the proxy",
+     nullptr, 0, 0},
     {"tls_ca", RUNNEL_OPTION_STRING, 0, nullptr,
      "File with the only authorities to trust (PEM); without it the system's are", nullptr, 0, 0},
-    {"tls_cert", RUNNEL_OPTION_STRING, 0, nullptr, "File with the client certificate (PEM, with its chain)", nullptr, 0,
-     0},
-    {"tls_key", RUNNEL_OPTION_SECRET_FILE, 0, nullptr, "File with the client certificate's key (PEM)", nullptr, 0, 0},
+    {"tls_cert", RUNNEL_OPTION_STRING, 0, nullptr, "File with the client certificate (PEM, with its chain)",
+     nullptr, 0, 0},
+    {"tls_key", RUNNEL_OPTION_SECRET_FILE, 0, nullptr, "File with the client certificate's key (PEM)",
+     nullptr, 0, 0},
     {"tls_min_version", RUNNEL_OPTION_ENUM, 0, "\"1.2\"", "Oldest TLS version to accept", kTlsVersions, 0, 0},
 };
 
-void check_options(const runnel_value* values, void (*error)(void*, size_t, const char*, const char*), void* context) {
+void check_options(const runnel_value* values, void (*error)(void*, size_t, const char*, const char*),
+                   void* context) {
   const auto text = [&](Option option) { return std::string(view(values[option].text)); };
   const auto wrong = [&](Option option, const char* what, const char* entry = nullptr) {
     if (what) error(context, option, entry, what);
@@ -177,8 +187,10 @@ void check_options(const runnel_value* values, void (*error)(void*, size_t, cons
   if (has(kPasswordFile) && !has(kUsername)) wrong(kPasswordFile, "needs username as well");
   if (has(kUsername) && has(kTokenFile)) wrong(kTokenFile, "excludes username (set one of them)");
   if (values[kTokenScheme].is_set && !has(kTokenFile)) wrong(kTokenScheme, "needs token_file as well");
-  if (has(kProxyUsername) && !has(kProxyPasswordFile)) wrong(kProxyUsername, "needs proxy_password_file as well");
-  if (has(kProxyPasswordFile) && !has(kProxyUsername)) wrong(kProxyPasswordFile, "needs proxy_username as well");
+  if (has(kProxyUsername) && !has(kProxyPasswordFile))
+    wrong(kProxyUsername, "needs proxy_password_file as well");
+  if (has(kProxyPasswordFile) && !has(kProxyUsername))
+    wrong(kProxyPasswordFile, "needs proxy_username as well");
   if (has(kProxyUsername) && !has(kProxy)) wrong(kProxyUsername, "needs proxy as well");
   if (values[kNoProxy].count > 0 && !has(kProxy)) wrong(kNoProxy, "needs proxy as well");
   if (has(kTlsCert) && !has(kTlsKey)) wrong(kTlsCert, "needs tls_key as well");
@@ -201,7 +213,8 @@ Settings read_settings(const runnel_value* values, std::string_view agent_versio
   for (size_t i = 0; i < values[kHeaders].count; ++i) {
     const runnel_pair& header = values[kHeaders].map[i];
     const std::string name(view(header.key)), value(view(header.value));
-    settings.headers.push_back(value.empty() ? name + ";" : name + ": " + value);  // ";" is libcurl's empty header
+    settings.headers.push_back(value.empty() ? name + ";"
+                                             : name + ": " + value);  // ";" is libcurl's empty header
   }
   settings.content_type = text(kContentType);
   settings.user_agent = text(kUserAgent);
@@ -213,7 +226,8 @@ Settings read_settings(const runnel_value* values, std::string_view agent_versio
   settings.timeout_ms = values[kTimeout].integer;
   settings.connect_timeout_ms = values[kConnectTimeout].integer;
   settings.stall_timeout_ms = values[kStallTimeout].integer;
-  for (size_t i = 0; i < values[kRetryOn].count; ++i) settings.retry_on.push_back(parse_status(view(values[kRetryOn].list[i])));
+  for (size_t i = 0; i < values[kRetryOn].count; ++i)
+    settings.retry_on.push_back(parse_status(view(values[kRetryOn].list[i])));
   settings.proxy = text(kProxy);
   for (size_t i = 0; i < values[kNoProxy].count; ++i)
     settings.no_proxy += (i ? "," : "") + std::string(view(values[kNoProxy].list[i]));

@@ -39,7 +39,8 @@ enum Option {
 extern const runnel_option kOptions[kOptionCount];
 
 void check_options(const runnel_value* values,
-                   void (*error)(void* context, size_t option, const char* entry, const char* text), void* context);
+                   void (*error)(void* context, size_t option, const char* entry, const char* text),
+                   void* context);
 
 struct Settings {
   std::string url;

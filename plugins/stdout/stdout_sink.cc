@@ -22,8 +22,8 @@ class StdoutSink {
   runnel_outcome write(const runnel_payload& payload, uint64_t deadline_ns, runnel_answer* answer) {
     if (way_ == Way::kUnknown) find_way();
     const std::string_view bytes = view(payload.bytes), id = view(payload.id);
-    // What a pipe has taken cannot be taken back: the same payload goes on where it stopped; before another one the
-    // line that was begun is ended, so that only that line is damaged.
+    // What a pipe has taken cannot be taken back: the same payload goes on where it stopped; before another
+    // one the line that was begun is ended, so that only that line is damaged.
     if (written_ > 0 && (id.empty() || id != partial_id_)) {
       if (!line_ended_ && !end_line(deadline_ns)) return stopped(deadline_ns, answer);
       written_ = 0;
@@ -48,11 +48,11 @@ class StdoutSink {
   }
 
  private:
-  // O_NONBLOCK belongs to the open file description, which the agent shares with the shell that started it: setting it
-  // on descriptor 1 would break that shell's other programs. So pipes and terminals are opened anew through /proc with
-  // a description of our own; a socket has MSG_DONTWAIT; a regular file does not block for anybody's sake and must keep
-  // the shared offset. Where /proc does not help, poll and pieces of at most PIPE_BUF bytes, which a pipe that polls
-  // writable takes without blocking (pipe(7)).
+  // O_NONBLOCK belongs to the open file description, which the agent shares with the shell that started it:
+  // setting it on descriptor 1 would break that shell's other programs. So pipes and terminals are opened
+  // anew through /proc with a description of our own; a socket has MSG_DONTWAIT; a regular file does not
+  // block for anybody's sake and must keep the shared offset. Where /proc does not help, poll and pieces of
+  // at most PIPE_BUF bytes, which a pipe that polls writable takes without blocking (pipe(7)).
   enum class Way { kUnknown, kOwn, kSocket, kPlain };
 
   void find_way() {
@@ -79,12 +79,14 @@ class StdoutSink {
     way_ = Way::kUnknown;
   }
 
-  // Writes some of `bytes`; -1 with error_ set (0: interrupted or out of time) where nothing more can be written.
+  // Writes some of `bytes`; -1 with error_ set (0: interrupted or out of time) where nothing more can be
+  // written.
   ssize_t put(std::string_view bytes, uint64_t deadline_ns) {
     for (;;) {
       error_ = 0;
       if (interrupt_.raised()) return -1;
-      if (way_ == Way::kPlain && interrupt_.wait_writable(fd_, deadline_ns) != Interrupt::Woken::kReady) return -1;
+      if (way_ == Way::kPlain && interrupt_.wait_writable(fd_, deadline_ns) != Interrupt::Woken::kReady)
+        return -1;
       const size_t size = way_ == Way::kPlain ? std::min(bytes.size(), piece_) : bytes.size();
       const ssize_t count = way_ == Way::kSocket ? send(fd_, bytes.data(), size, MSG_DONTWAIT | MSG_NOSIGNAL)
                                                  : ::write(fd_, bytes.data(), size);
@@ -116,7 +118,8 @@ class StdoutSink {
       // A reader that has gone never comes back to this pipe, and the data is not at fault: keep it.
       case EPIPE:
       case ECONNRESET:
-        return answer_with(answer, RUNNEL_HOLD, text + " (its reader has gone; start the agent again with one)");
+        return answer_with(answer, RUNNEL_HOLD,
+                           text + " (its reader has gone; start the agent again with one)");
       case EBADF:
       case EIO:  // the terminal was closed
       case EINVAL:
@@ -130,8 +133,8 @@ class StdoutSink {
   [[maybe_unused]] const runnel_host* host_;
   Interrupt interrupt_;
   Way way_ = Way::kUnknown;
-  int fd_ = -1;        // our own only where way_ is kOwn
-  size_t piece_ = 0;   // most bytes a write for kPlain
+  int fd_ = -1;       // our own only where way_ is kOwn
+  size_t piece_ = 0;  // most bytes a write for kPlain
   int error_ = 0;
   size_t written_ = 0;  // of the payload partial_id_
   bool line_ended_ = true;
@@ -144,7 +147,8 @@ void* create(const runnel_host* host, const runnel_value*, char* error, size_t c
   return sink;
 }
 
-runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns, runnel_answer* answer) {
+runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns,
+                             runnel_answer* answer) {
   try {
     return static_cast<StdoutSink*>(sink)->write(*payload, deadline_ns, answer);
   } catch (const std::exception& failure) {
@@ -175,4 +179,6 @@ constexpr runnel_sink kSink{
 
 }  // namespace
 
-extern "C" const runnel_sink* runnel_stdout_sink(void) { return &kSink; }
+extern "C" const runnel_sink* runnel_stdout_sink(void) {
+  return &kSink;
+}

@@ -1,5 +1,5 @@
-// What the sinks of this repository share: answers, the clock of deadlines, and the flag that interrupt raises.
-// Header only; a plugin outside the tree needs none of it.
+// What the sinks of this repository share: answers, the clock of deadlines, and the flag that interrupt
+// raises. Header only; a plugin outside the tree needs none of it.
 #pragma once
 
 #include <poll.h>
@@ -19,7 +19,9 @@
 
 namespace runnel_plugin {
 
-inline std::string_view view(const runnel_str& text) { return {text.data ? text.data : "", text.size}; }
+inline std::string_view view(const runnel_str& text) {
+  return {text.data ? text.data : "", text.size};
+}
 
 inline uint64_t monotonic_ns() {
   timespec now{};
@@ -50,8 +52,8 @@ inline std::string error_text(int error) {
   return text ? text : "error " + std::to_string(error);
 }
 
-// The flag of runnel_sink.interrupt with a descriptor that poll can wait on. raise from any thread, the rest from the
-// one that writes. Where no eventfd is to be had the flag still stops the next write.
+// The flag of runnel_sink.interrupt with a descriptor that poll can wait on. raise from any thread, the rest
+// from the one that writes. Where no eventfd is to be had the flag still stops the next write.
 class Interrupt {
  public:
   Interrupt() : fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
@@ -64,12 +66,14 @@ class Interrupt {
   void raise() {
     raised_.store(true);
     const uint64_t one = 1;
-    if (fd_ >= 0) [[maybe_unused]] const ssize_t full_already = ::write(fd_, &one, sizeof one);
+    if (fd_ >= 0) [[maybe_unused]]
+      const ssize_t full_already = ::write(fd_, &one, sizeof one);
   }
   void clear() {
     raised_.store(false);
     uint64_t count = 0;
-    if (fd_ >= 0) [[maybe_unused]] const ssize_t empty_already = ::read(fd_, &count, sizeof count);
+    if (fd_ >= 0) [[maybe_unused]]
+      const ssize_t empty_already = ::read(fd_, &count, sizeof count);
   }
   bool raised() const { return raised_.load(); }
 
@@ -81,7 +85,8 @@ class Interrupt {
       const uint64_t now = monotonic_ns();
       if (now >= deadline_ns) return Woken::kDeadline;
       const uint64_t left = deadline_ns - now;
-      const timespec timeout{static_cast<time_t>(left / 1'000'000'000u), static_cast<long>(left % 1'000'000'000u)};
+      const timespec timeout{static_cast<time_t>(left / 1'000'000'000u),
+                             static_cast<long>(left % 1'000'000'000u)};
       pollfd fds[2] = {{fd, POLLOUT, 0}, {fd_, POLLIN, 0}};
       if (ppoll(fds, 2, &timeout, nullptr) < 0 && errno != EINTR) return Woken::kDeadline;
       if (fds[1].revents != 0) return Woken::kInterrupted;

@@ -1,4 +1,5 @@
-// plugins/example, built outside the tree (example_build_test.py says where), through the ABI on a real socket.
+// plugins/example, built outside the tree (example_build_test.py says where), through the ABI on a real
+// socket.
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -30,13 +31,15 @@ struct Receiver {
     address.sun_family = AF_UNIX;
     memcpy(address.sun_path, path.c_str(), path.size() + 1);
     unlink(path.c_str());
-    if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) throw std::runtime_error("bind");
+    if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+      throw std::runtime_error("bind");
   }
   ~Receiver() { close(fd); }
   Strings take() {
     Strings all;
     char bytes[1 << 16];
-    for (ssize_t size; (size = recv(fd, bytes, sizeof bytes, 0)) >= 0;) all.emplace_back(bytes, static_cast<size_t>(size));
+    for (ssize_t size; (size = recv(fd, bytes, sizeof bytes, 0)) >= 0;)
+      all.emplace_back(bytes, static_cast<size_t>(size));
     return all;
   }
 };
@@ -63,7 +66,8 @@ TEST_CASE("example: options") {
       {{{"socket", std::string("relative")}}, {"socket: must be an absolute path"}},
       {{{"socket", std::string()}}, {"socket: must be an absolute path"}},
       {{{"socket", "/" + std::string(107, 'x')}}, {"socket: is too long for a socket (107 bytes)"}},
-      {{{"socket", std::string("/run/x")}, {"skip_names", Strings{"a", ""}}}, {"skip_names.: must not be empty"}},
+      {{{"socket", std::string("/run/x")}, {"skip_names", Strings{"a", ""}}},
+       {"skip_names.: must not be empty"}},
   };
   for (const Row& row : rows) {
     SinkHost host(&sink, row.options);
@@ -77,8 +81,9 @@ TEST_CASE("example: a datagram a record, an answer a sample") {
   SinkHost host(example(), {{"socket", folder / "socket"}, {"max_size", int64_t{64}}});
   REQUIRE(host.create());
   // The second sample has two records, the third is too large.
-  const Answer answer = host.write(
-      payload({{"one", 0}, {"two a", 1}, {"two b", 1}, {std::string(65, 'x'), 2}, {"event", 3, RUNNEL_RECORD_EVENT}}, 4));
+  const Answer answer = host.write(payload(
+      {{"one", 0}, {"two a", 1}, {"two b", 1}, {std::string(65, 'x'), 2}, {"event", 3, RUNNEL_RECORD_EVENT}},
+      4));
   CHECK(answer.outcome == RUNNEL_DELIVERED);
   CHECK(answer.samples == std::vector<uint8_t>{0, 0, RUNNEL_REJECT, 0});
   CHECK(answer.message == "a record of 65 bytes is too large");

@@ -1,5 +1,5 @@
-// The file sink on real files; a full disk is a limit on file sizes (the same path as ENOSPC, and always available),
-// /dev/full and, where mounting is permitted, a small tmpfs.
+// The file sink on real files; a full disk is a limit on file sizes (the same path as ENOSPC, and always
+// available), /dev/full and, where mounting is permitted, a small tmpfs.
 #include "file_sink.h"
 
 #include <fcntl.h>
@@ -90,7 +90,8 @@ TEST_CASE("file: check") {
       {{{"path", path}, {"mode", std::string("0440")}}, {"mode: must let the owner write (\"0640\")"}},
       {{{"path", path}, {"fsync", std::string("batch")}, {"fsync_interval", int64_t{500}}},
        {"fsync_interval: has no effect (set fsync = \"interval\" with it)"}},
-      {{{"path", path}, {"keep", int64_t{3}}}, {"keep: has no effect (set rotate_size or rotate_age with it)"}},
+      {{{"path", path}, {"keep", int64_t{3}}},
+       {"keep: has no effect (set rotate_size or rotate_age with it)"}},
   };
   for (const Row& row : rows) {
     SinkHost host(runnel_file_sink(), row.options);
@@ -100,7 +101,8 @@ TEST_CASE("file: check") {
 
 TEST_CASE("file: rotation by size neither loses nor splits a payload, and keeps as many as it should") {
   TemporaryFolder folder;
-  SinkHost host(runnel_file_sink(), {{"path", folder / "out"}, {"rotate_size", int64_t{1024}}, {"keep", int64_t{3}}});
+  SinkHost host(runnel_file_sink(),
+                {{"path", folder / "out"}, {"rotate_size", int64_t{1024}}, {"keep", int64_t{3}}});
   REQUIRE(host.create());
   // 300 bytes each: three fit.
   std::vector<std::string> payloads;
@@ -125,7 +127,8 @@ TEST_CASE("file: rotation by size neither loses nor splits a payload, and keeps 
 
 TEST_CASE("file: rotation by age, also while nothing is written; keep = 0 throws away") {
   TemporaryFolder folder;
-  SinkHost host(runnel_file_sink(), {{"path", folder / "out"}, {"rotate_age", int64_t{1000}}, {"keep", int64_t{1}}});
+  SinkHost host(runnel_file_sink(),
+                {{"path", folder / "out"}, {"rotate_age", int64_t{1000}}, {"keep", int64_t{1}}});
   REQUIRE(host.create());
   REQUIRE(host.write({.bytes = "one\n"}).outcome == RUNNEL_DELIVERED);
   usleep(1'200'000);
@@ -136,7 +139,8 @@ TEST_CASE("file: rotation by age, also while nothing is written; keep = 0 throws
   host.tick();
   CHECK(read_file(folder / "out") == "two\n");
 
-  SinkHost none(runnel_file_sink(), {{"path", folder / "none"}, {"rotate_size", int64_t{1024}}, {"keep", int64_t{0}}});
+  SinkHost none(runnel_file_sink(),
+                {{"path", folder / "none"}, {"rotate_size", int64_t{1024}}, {"keep", int64_t{0}}});
   REQUIRE(none.create());
   REQUIRE(none.write({.bytes = std::string(1000, 'x'), .id = "1"}).outcome == RUNNEL_DELIVERED);
   REQUIRE(none.write({.bytes = std::string(1000, 'y'), .id = "2"}).outcome == RUNNEL_DELIVERED);
@@ -146,11 +150,13 @@ TEST_CASE("file: rotation by age, also while nothing is written; keep = 0 throws
 
 TEST_CASE("file: what cannot be rotated goes on growing and says so once") {
   TemporaryFolder folder;
-  SinkHost host(runnel_file_sink(), {{"path", folder / "out"}, {"rotate_size", int64_t{1024}}, {"keep", int64_t{1}}});
+  SinkHost host(runnel_file_sink(),
+                {{"path", folder / "out"}, {"rotate_size", int64_t{1024}}, {"keep", int64_t{1}}});
   REQUIRE(host.create());
   REQUIRE(mkdir((folder / "out.1").c_str(), 0700) == 0);  // a file cannot be renamed to a folder
   for (int i = 0; i < 3; ++i)
-    REQUIRE(host.write({.bytes = std::string(1000, 'x'), .id = std::to_string(i)}).outcome == RUNNEL_DELIVERED);
+    REQUIRE(host.write({.bytes = std::string(1000, 'x'), .id = std::to_string(i)}).outcome ==
+            RUNNEL_DELIVERED);
   CHECK(read_file(folder / "out").size() == 3000);
   REQUIRE(host.logs().size() == 1);
   CHECK(contains(host.logs()[0], "cannot rotate: Is a directory"));
@@ -169,8 +175,8 @@ TEST_CASE("file: rotation beside a symbolic link's target") {
   SinkHost host(runnel_file_sink(), {{"path", folder / "link"}, {"rotate_size", int64_t{1024}}});
   REQUIRE(host.create());
   for (int i = 0; i < 2; ++i)
-    REQUIRE(host.write({.bytes = std::string(1000, static_cast<char>('0' + i)), .id = std::to_string(i)}).outcome ==
-            RUNNEL_DELIVERED);
+    REQUIRE(host.write({.bytes = std::string(1000, static_cast<char>('0' + i)), .id = std::to_string(i)})
+                .outcome == RUNNEL_DELIVERED);
   CHECK(read_file(folder / "big/real") == std::string(1000, '1'));
   CHECK(read_file(folder / "big/real.1") == std::string(1000, '0'));
 }
@@ -218,8 +224,8 @@ TEST_CASE("file: a full file system") {
   const std::string mount_point = folder / "small";
   REQUIRE(mkdir(mount_point.c_str(), 0700) == 0);
   if (mount("tmpfs", mount_point.c_str(), "tmpfs", 0, "size=64k") != 0) {
-    WARN("SKIPPED: mounting a small tmpfs is not permitted here (" << strerror(errno)
-                                                                  << "); the limit on file sizes is tested above");
+    WARN("SKIPPED: mounting a small tmpfs is not permitted here ("
+         << strerror(errno) << "); the limit on file sizes is tested above");
     return;
   }
   {
@@ -229,7 +235,8 @@ TEST_CASE("file: a full file system") {
     const std::string text(30 << 10, 't');
     const Answer full = host.write({.bytes = text});
     CHECK(full.outcome == RUNNEL_RETRY);
-    CHECK(full.message == mount_point + "/out: write: No space left on device (the disk is full: free some space)");
+    CHECK(full.message ==
+          mount_point + "/out: write: No space left on device (the disk is full: free some space)");
     CHECK(read_file(mount_point + "/out").empty());
     REQUIRE(unlink((mount_point + "/filler").c_str()) == 0);
     CHECK(host.write({.bytes = text}).outcome == RUNNEL_DELIVERED);

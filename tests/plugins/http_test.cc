@@ -1,7 +1,7 @@
 // The http sink against a real server on loopback whose answers are scripted (tests/support/http_server.py).
+#include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <netinet/in.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -94,32 +94,42 @@ TEST_CASE("http: check") {
       {{{"url", s("http://host:99999/")}}, {"url: is not a URL that can be used"}},
       {{{"url", s("http://a b/")}}, {"url: must not contain blanks or control characters"}},
       {{{"url", s("http://a/\r\nX: y")}}, {"url: must not contain blanks or control characters"}},
-      {{{"url", s("http://me:secret@host/")}}, {"url: must not contain a user or a password (set username and password_file)"}},
+      {{{"url", s("http://me:secret@host/")}},
+       {"url: must not contain a user or a password (set username and password_file)"}},
       {{{"url", s("http://host/#part")}}, {"url: must not contain a # part"}},
       {{{"url", url}, {"username", s("me")}}, {"username: needs password_file as well"}},
       {{{"url", url}, {"password_file", s("/p")}}, {"password_file: needs username as well"}},
-      {{{"url", url}, {"username", s("a:b")}, {"password_file", s("/p")}}, {"username: must not contain a colon"}},
+      {{{"url", url}, {"username", s("a:b")}, {"password_file", s("/p")}},
+       {"username: must not contain a colon"}},
       {{{"url", url}, {"username", s("me")}, {"password_file", s("/p")}, {"token_file", s("/t")}},
        {"token_file: excludes username (set one of them)"}},
       {{{"url", url}, {"token_scheme", s("Token")}}, {"token_scheme: needs token_file as well"}},
-      {{{"url", url}, {"token_file", s("/t")}, {"token_scheme", s("a b")}}, {"token_scheme: must be one word"}},
+      {{{"url", url}, {"token_file", s("/t")}, {"token_scheme", s("a b")}},
+       {"token_scheme: must be one word"}},
       {{{"url", url}, {"headers", Map{{"Bad Name", "x"}}}}, {"headers.Bad Name: is not a header's name"}},
       {{{"url", url}, {"headers", Map{{"", "x"}}}}, {"headers.: is not a header's name"}},
-      {{{"url", url}, {"headers", Map{{"X", "a\r\nInjected: b"}}}}, {"headers.X: must not contain control characters"}},
-      {{{"url", url}, {"headers", Map{{"content-type", "x"}}}}, {"headers.content-type: is made by the sink (set content_type)"}},
-      {{{"url", url}, {"headers", Map{{"Content-Length", "1"}}}}, {"headers.Content-Length: is made by the sink"}},
-      {{{"url", url}, {"headers", Map{{"IDEMPOTENCY-KEY", "1"}}}}, {"headers.IDEMPOTENCY-KEY: is made by the sink"}},
+      {{{"url", url}, {"headers", Map{{"X", "a\r\nInjected: b"}}}},
+       {"headers.X: must not contain control characters"}},
+      {{{"url", url}, {"headers", Map{{"content-type", "x"}}}},
+       {"headers.content-type: is made by the sink (set content_type)"}},
+      {{{"url", url}, {"headers", Map{{"Content-Length", "1"}}}},
+       {"headers.Content-Length: is made by the sink"}},
+      {{{"url", url}, {"headers", Map{{"IDEMPOTENCY-KEY", "1"}}}},
+       {"headers.IDEMPOTENCY-KEY: is made by the sink"}},
       {{{"url", url}, {"headers", Map{{"Authorization", "x"}}}, {"token_file", s("/t")}},
        {"headers.Authorization: is made of username or token_file"}},
       {{{"url", url}, {"content_type", s("a\nb")}}, {"content_type: must not contain control characters"}},
-      {{{"url", url}, {"proxy", s("proxy:3128")}}, {"proxy: must begin with http://, https://, socks5:// or socks5h://"}},
+      {{{"url", url}, {"proxy", s("proxy:3128")}},
+       {"proxy: must begin with http://, https://, socks5:// or socks5h://"}},
       {{{"url", url}, {"proxy", s("http://u:p@proxy:3128")}},
        {"proxy: must not contain a user or a password (set proxy_username and proxy_password_file)"}},
       {{{"url", url}, {"no_proxy", Strings{"x"}}}, {"no_proxy: needs proxy as well"}},
-      {{{"url", url}, {"proxy_username", s("me")}, {"proxy_password_file", s("/p")}}, {"proxy_username: needs proxy as well"}},
+      {{{"url", url}, {"proxy_username", s("me")}, {"proxy_password_file", s("/p")}},
+       {"proxy_username: needs proxy as well"}},
       {{{"url", url}, {"tls_cert", s("/c")}}, {"tls_cert: needs tls_key as well"}},
       {{{"url", url}, {"tls_key", s("/k")}}, {"tls_key: needs tls_cert as well"}},
-      {{{"url", s("http://h/")}, {"tls_ca", s("/c")}}, {"tls_ca: has no effect with http:// (set url to https://)"}},
+      {{{"url", s("http://h/")}, {"tls_ca", s("/c")}},
+       {"tls_ca: has no effect with http:// (set url to https://)"}},
       {{{"url", url}, {"retry_on", Strings{"abc", "500", "200", "413", "4040"}}},
        {"retry_on.abc: must be a status from 300 to 499 other than 413",
         "retry_on.500: must be a status from 300 to 499 other than 413",
@@ -128,7 +138,8 @@ TEST_CASE("http: check") {
         "retry_on.4040: must be a status from 300 to 499 other than 413"}},
       // All of them at once.
       {{{"url", s("nowhere")}, {"tls_cert", s("/c")}, {"headers", Map{{"a b", "x"}}}},
-       {"url: must begin with http:// or https://", "headers.a b: is not a header's name", "tls_cert: needs tls_key as well"}},
+       {"url: must begin with http:// or https://", "headers.a b: is not a header's name",
+        "tls_cert: needs tls_key as well"}},
   };
   for (const Row& row : rows) {
     SinkHost host(http_sink(), row.options);
@@ -138,8 +149,8 @@ TEST_CASE("http: check") {
 }
 
 TEST_CASE("http: what a request carries, and one connection for all") {
-  SinkHost host(http_sink(), {{"url", fresh("/in")},
-                              {"headers", Map{{"X-Scope-OrgID", "team"}, {"X-Empty", ""}}}});
+  SinkHost host(http_sink(),
+                {{"url", fresh("/in")}, {"headers", Map{{"X-Scope-OrgID", "team"}, {"X-Empty", ""}}}});
   REQUIRE(host.create());
   std::string connection;
   for (int i = 1; i <= 3; ++i) {
@@ -273,8 +284,8 @@ TEST_CASE("http: Retry-After") {
   const Row rows[] = {
       {"503~7", 7, 7},
       {"429~0", 0, 0},
-      {"503~+30", 27, 31},   // a date
-      {"503~-30", 0, 0},     // a date in the past
+      {"503~+30", 27, 31},  // a date
+      {"503~-30", 0, 0},    // a date in the past
       {"503~1.5", 0, 2},
       {"503~soon", 0, 0},
       {"503~%2D5", 0, 0},
@@ -332,7 +343,8 @@ TEST_CASE("http: nobody there") {
   CHECK(answer.outcome == RUNNEL_RETRY);
   CHECK(contains(answer.message, "connect to 127.0.0.1 port"));
 
-  SinkHost unknown(http_sink(), {{"url", std::string("http://no-such-host.invalid/")}, {"connect_timeout", int64_t{2000}}});
+  SinkHost unknown(http_sink(), {{"url", std::string("http://no-such-host.invalid/")},
+                                 {"connect_timeout", int64_t{2000}}});
   REQUIRE(unknown.create());
   const Answer not_found = unknown.write({.bytes = "x"}, 5s);
   INFO(not_found.message);
@@ -396,7 +408,9 @@ TEST_CASE("http: basic and bearer authentication, secrets read again when they a
     const char* header;
   };
   const Row rows[] = {
-      {{{"username", std::string("me")}, {"password_file", secret_file}}, "open sesame", "Basic bWU6b3BlbiBzZXNhbWU="},
+      {{{"username", std::string("me")}, {"password_file", secret_file}},
+       "open sesame",
+       "Basic bWU6b3BlbiBzZXNhbWU="},
       {{{"token_file", secret_file}}, "t0ken.t0ken", "Bearer t0ken.t0ken"},
       {{{"token_file", secret_file}, {"token_scheme", std::string("Token")}}, "t0ken", "Token t0ken"},
   };
@@ -503,7 +517,8 @@ TEST_CASE("http: a secret that would travel in plain text is a warning") {
   CHECK(warnings("http://localhost/") == 0);
 }
 
-// The figure: the whole agent may use 3 ms of CPU a second for one POST a second. Printed, not asserted tightly.
+// The figure: the whole agent may use 3 ms of CPU a second for one POST a second. Printed, not asserted
+// tightly.
 TEST_CASE("http: CPU of a request") {
   SinkHost host(http_sink(), {{"url", fresh("/in")}});
   REQUIRE(host.create());
@@ -512,7 +527,8 @@ TEST_CASE("http: CPU of a request") {
   const auto cpu_us = [] {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1'000'000 + usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+    return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1'000'000 + usage.ru_utime.tv_usec +
+           usage.ru_stime.tv_usec;
   };
   constexpr int kRequests = 200;
   const auto before = cpu_us();

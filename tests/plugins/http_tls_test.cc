@@ -1,4 +1,5 @@
-// The http sink and TLS: a real nginx before the scripted server, certificates made for this run (tests/support/servers.py).
+// The http sink and TLS: a real nginx before the scripted server, certificates made for this run
+// (tests/support/servers.py).
 #include "plugins/sink_host.h"
 #include "support/catch.h"
 
@@ -51,18 +52,38 @@ TEST_CASE("http over TLS: who is trusted, and never plain text instead") {
       {"expired", "expired", {{"tls_ca", ca}}, RUNNEL_HOLD, "certificate has expired"},
       {"another name", "wrong_name", {{"tls_ca", ca}}, RUNNEL_HOLD, "127.0.0.1"},
       {"1.2 is enough", "tls12", {{"tls_ca", ca}}, RUNNEL_DELIVERED, ""},
-      {"1.3 wanted, 1.2 there", "tls12", {{"tls_ca", ca}, {"tls_min_version", std::string("1.3")}}, RUNNEL_HOLD, "alert"},
+      {"1.3 wanted, 1.2 there",
+       "tls12",
+       {{"tls_ca", ca}, {"tls_min_version", std::string("1.3")}},
+       RUNNEL_HOLD,
+       "alert"},
       {"1.3", "tls13", {{"tls_ca", ca}, {"tls_min_version", std::string("1.3")}}, RUNNEL_DELIVERED, ""},
       {"a server without TLS", "plain", {{"tls_ca", ca}}, RUNNEL_HOLD, "wrong version number"},
-      {"client certificate", "mutual", {{"tls_ca", ca}, {"tls_cert", client + ".pem"}, {"tls_key", client + ".key"}},
-       RUNNEL_DELIVERED, ""},
-      {"client certificate missing", "mutual", {{"tls_ca", ca}}, RUNNEL_HOLD, "HTTP 400: 400 No required SSL certificate was sent"},
-      {"client certificate of a stranger", "mutual",
-       {{"tls_ca", ca}, {"tls_cert", stranger + ".pem"}, {"tls_key", stranger + ".key"}}, RUNNEL_HOLD, "HTTP 400: 400 The SSL certificate error"},
-      {"key of another", "mutual", {{"tls_ca", ca}, {"tls_cert", client + ".pem"}, {"tls_key", stranger + ".key"}},
-       RUNNEL_HOLD, ""},
-      {"client certificate file missing", "mutual",
-       {{"tls_ca", ca}, {"tls_cert", folder + "/none.pem"}, {"tls_key", client + ".key"}}, RUNNEL_HOLD, "none.pem"},
+      {"client certificate",
+       "mutual",
+       {{"tls_ca", ca}, {"tls_cert", client + ".pem"}, {"tls_key", client + ".key"}},
+       RUNNEL_DELIVERED,
+       ""},
+      {"client certificate missing",
+       "mutual",
+       {{"tls_ca", ca}},
+       RUNNEL_HOLD,
+       "HTTP 400: 400 No required SSL certificate was sent"},
+      {"client certificate of a stranger",
+       "mutual",
+       {{"tls_ca", ca}, {"tls_cert", stranger + ".pem"}, {"tls_key", stranger + ".key"}},
+       RUNNEL_HOLD,
+       "HTTP 400: 400 The SSL certificate error"},
+      {"key of another",
+       "mutual",
+       {{"tls_ca", ca}, {"tls_cert", client + ".pem"}, {"tls_key", stranger + ".key"}},
+       RUNNEL_HOLD,
+       ""},
+      {"client certificate file missing",
+       "mutual",
+       {{"tls_ca", ca}, {"tls_cert", folder + "/none.pem"}, {"tls_key", client + ".key"}},
+       RUNNEL_HOLD,
+       "none.pem"},
   };
   int number = 0;
   for (const Row& row : rows) {

@@ -28,8 +28,9 @@ uint64_t now_ns() {
 
 // "5s", "8MiB" → ms, bytes.
 int64_t with_unit(const std::string& text) {
-  static const std::map<std::string, int64_t> units = {{"ms", 1},    {"s", 1000},      {"m", 60'000},     {"h", 3'600'000},
-                                                       {"B", 1},     {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+  static const std::map<std::string, int64_t> units = {{"ms", 1},        {"s", 1000},     {"m", 60'000},
+                                                       {"h", 3'600'000}, {"B", 1},        {"KiB", 1 << 10},
+                                                       {"MiB", 1 << 20}, {"GiB", 1 << 30}};
   size_t digits = 0;
   const int64_t number = std::stoll(text, &digits);
   return number * units.at(text.substr(digits));
@@ -37,7 +38,8 @@ int64_t with_unit(const std::string& text) {
 
 }  // namespace
 
-SinkHost::SinkHost(const runnel_sink* sink, const Options& options) : sink_(sink), values_(sink->option_count) {
+SinkHost::SinkHost(const runnel_sink* sink, const Options& options)
+    : sink_(sink), values_(sink->option_count) {
   if (sink->abi_version != RUNNEL_SINK_ABI || sink->struct_size != sizeof(runnel_sink) ||
       sink->option_size != sizeof(runnel_option))
     throw std::runtime_error("a descriptor of another version");
@@ -65,8 +67,8 @@ SinkHost::SinkHost(const runnel_sink* sink, const Options& options) : sink_(sink
     const std::lock_guard lock(host.mutex_);
     host.logs_.push_back(text);
   };
-  host_.metric = [](void* context, const char* name, const runnel_pair* tags, size_t tag_count, runnel_metric_kind,
-                    double value) {
+  host_.metric = [](void* context, const char* name, const runnel_pair* tags, size_t tag_count,
+                    runnel_metric_kind, double value) {
     auto& host = *static_cast<SinkHost*>(context);
     std::string key = name;
     for (size_t i = 0; i < tag_count; ++i)
@@ -78,8 +80,10 @@ SinkHost::SinkHost(const runnel_sink* sink, const Options& options) : sink_(sink
   host_.read_secret = [](void*, const char* path, char* buffer, size_t capacity) -> long {
     std::ifstream file(path);
     std::string text;
-    if (!file) text = "no such file";
-    else text.assign(std::istreambuf_iterator<char>(file), {});
+    if (!file)
+      text = "no such file";
+    else
+      text.assign(std::istreambuf_iterator<char>(file), {});
     if (text.size() >= capacity) text.resize(capacity - 1);
     while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
     memcpy(buffer, text.c_str(), text.size() + 1);
@@ -87,7 +91,9 @@ SinkHost::SinkHost(const runnel_sink* sink, const Options& options) : sink_(sink
   };
 }
 
-SinkHost::~SinkHost() { destroy(); }
+SinkHost::~SinkHost() {
+  destroy();
+}
 
 void SinkHost::destroy() {
   if (instance_) sink_->destroy(instance_);
@@ -121,9 +127,12 @@ void SinkHost::set_default(const runnel_option& option, runnel_value& value) {
   const bool quoted = text.size() >= 2 && text.front() == '"' && text.back() == '"';
   const std::string inner = quoted ? text.substr(1, text.size() - 2) : text;
   switch (option.type) {
-    case RUNNEL_OPTION_BOOL: return set(option, value, text == "true");
-    case RUNNEL_OPTION_INT: return set(option, value, static_cast<int64_t>(std::stoll(text)));
-    case RUNNEL_OPTION_FLOAT: return set(option, value, std::stod(text));
+    case RUNNEL_OPTION_BOOL:
+      return set(option, value, text == "true");
+    case RUNNEL_OPTION_INT:
+      return set(option, value, static_cast<int64_t>(std::stoll(text)));
+    case RUNNEL_OPTION_FLOAT:
+      return set(option, value, std::stod(text));
     case RUNNEL_OPTION_LIST:
       if (text != "[]") throw std::runtime_error("a default of a list that this host does not read");
       return;
@@ -141,18 +150,27 @@ void SinkHost::set_default(const runnel_option& option, runnel_value& value) {
 void SinkHost::set(const runnel_option& option, runnel_value& value, const OptionSetting& setting) {
   value.is_set = 1;
   switch (option.type) {
-    case RUNNEL_OPTION_BOOL: value.integer = std::get<bool>(setting); break;
+    case RUNNEL_OPTION_BOOL:
+      value.integer = std::get<bool>(setting);
+      break;
     case RUNNEL_OPTION_INT:
     case RUNNEL_OPTION_DURATION:
     case RUNNEL_OPTION_SIZE:
       value.integer = std::get<int64_t>(setting);
       if ((option.minimum != 0 || option.maximum != 0) &&
-          (static_cast<double>(value.integer) < option.minimum || static_cast<double>(value.integer) > option.maximum))
+          (static_cast<double>(value.integer) < option.minimum ||
+           static_cast<double>(value.integer) > option.maximum))
         throw std::runtime_error(std::string(option.name) + ": out of range");
       break;
-    case RUNNEL_OPTION_FLOAT: value.number = std::get<double>(setting); break;
-    case RUNNEL_OPTION_LIST: set_list(value, std::get<Strings>(setting)); break;
-    case RUNNEL_OPTION_MAP: set_map(value, std::get<Map>(setting)); break;
+    case RUNNEL_OPTION_FLOAT:
+      value.number = std::get<double>(setting);
+      break;
+    case RUNNEL_OPTION_LIST:
+      set_list(value, std::get<Strings>(setting));
+      break;
+    case RUNNEL_OPTION_MAP:
+      set_map(value, std::get<Map>(setting));
+      break;
     case RUNNEL_OPTION_ENUM: {
       value.text = keep(std::get<std::string>(setting));
       value.integer = -1;
@@ -162,7 +180,9 @@ void SinkHost::set(const runnel_option& option, runnel_value& value, const Optio
       break;
     }
     case RUNNEL_OPTION_STRING:
-    case RUNNEL_OPTION_SECRET_FILE: value.text = keep(std::get<std::string>(setting)); break;
+    case RUNNEL_OPTION_SECRET_FILE:
+      value.text = keep(std::get<std::string>(setting));
+      break;
   }
 }
 
@@ -176,8 +196,8 @@ Strings SinkHost::check() const {
       values_.data(),
       [](void* self, size_t option, const char* entry, const char* text) {
         auto& found = *static_cast<Context*>(self);
-        found.errors.push_back(std::string(found.sink->options[option].name) + (entry ? "." : "") + (entry ? entry : "") +
-                               ": " + text);
+        found.errors.push_back(std::string(found.sink->options[option].name) + (entry ? "." : "") +
+                               (entry ? entry : "") + ": " + text);
       },
       &context);
   return context.errors;
@@ -225,7 +245,8 @@ Answer SinkHost::write(const Payload& payload, std::chrono::milliseconds within)
   const runnel_outcome outcome =
       sink_->write(instance_, &out, start + static_cast<uint64_t>(within.count()) * 1'000'000u, &answer);
   messages_.push_back(answer.message);
-  return {outcome, answer.message, answer.retry_after_ms, samples, static_cast<int64_t>((now_ns() - start) / 1'000'000u)};
+  return {outcome, answer.message, answer.retry_after_ms, samples,
+          static_cast<int64_t>((now_ns() - start) / 1'000'000u)};
 }
 
 Strings SinkHost::logs() const {
@@ -276,7 +297,9 @@ void write_file(const std::string& path, std::string_view text) {
   file << text;
 }
 
-bool file_exists(const std::string& path) { return std::filesystem::exists(path); }
+bool file_exists(const std::string& path) {
+  return std::filesystem::exists(path);
+}
 
 Helper::Helper(const std::string& module) {
   int in[2], out[2];
@@ -289,7 +312,8 @@ Helper::Helper(const std::string& module) {
   std::string command = "exec python3 -m " + module;
   char shell[] = "/bin/sh", flag[] = "-c";
   char* arguments[] = {shell, flag, command.data(), nullptr};
-  if (posix_spawn(&pid_, shell, &actions, nullptr, arguments, environ) != 0) throw std::runtime_error("cannot start sh");
+  if (posix_spawn(&pid_, shell, &actions, nullptr, arguments, environ) != 0)
+    throw std::runtime_error("cannot start sh");
   posix_spawn_file_actions_destroy(&actions);
   close(in[0]);
   close(out[1]);

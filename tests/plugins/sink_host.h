@@ -1,4 +1,5 @@
-// A small host: drives one sink through the ABI as the agent does, with options by name. For tests of plugins.
+// A small host: drives one sink through the ABI as the agent does, with options by name. For tests of
+// plugins.
 #pragma once
 
 #include <chrono>
@@ -70,7 +71,7 @@ class SinkHost {
 
   Strings logs() const;
   std::map<std::string, double> metrics() const;  // "name{k=v}" → last value
-  std::string everything_said() const;            // log lines, answers' messages, metrics: must hold no secret
+  std::string everything_said() const;  // log lines, answers' messages, metrics: must hold no secret
 
  private:
   const runnel_sink* sink_;
@@ -110,7 +111,9 @@ class TemporaryFolder {
   std::string path_;
 };
 
-inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+inline bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
 std::string read_file(const std::string& path);  // "" where there is none
 void write_file(const std::string& path, std::string_view text);
 bool file_exists(const std::string& path);
@@ -123,7 +126,8 @@ class Helper {
   Helper(const Helper&) = delete;
   Helper& operator=(const Helper&) = delete;
 
-  // The rest of the next line that begins with `prefix`; skips others. Throws after 30 s or at the child's end.
+  // The rest of the next line that begins with `prefix`; skips others. Throws after 30 s or at the child's
+  // end.
   std::string wait_line(std::string_view prefix);
 
  private:

@@ -16,14 +16,16 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// Descriptor 1 is something else while this lives; Catch writes to it, so no assertion may fail meanwhile: tests keep
-// results and look at them afterwards.
+// Descriptor 1 is something else while this lives; Catch writes to it, so no assertion may fail meanwhile:
+// tests keep results and look at them afterwards.
 class ScopedStdout {
  public:
   explicit ScopedStdout(int fd) : saved_(fcntl(1, F_DUPFD_CLOEXEC, 3)) {
     fflush(stdout);
-    if (fd >= 0) dup2(fd, 1);
-    else close(1);
+    if (fd >= 0)
+      dup2(fd, 1);
+    else
+      close(1);
   }
   ~ScopedStdout() {
     dup2(saved_, 1);
