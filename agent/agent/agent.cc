@@ -83,6 +83,7 @@ Status Agent::start(Config config) {
 
 int Agent::run() {
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an errno for the file sink and the end for nobody
   auto on = [&](int number, std::function<void()> what) {
     signals_.push_back(std::make_unique<SignalWatch>(loop_, number, std::move(what)));
   };

@@ -28,8 +28,8 @@
  *              comes from any thread at any time between create and destroy. The host's callbacks may be called from
  *              any thread while the instance lives. Threads that a plugin starts block all signals and are joined in
  *              destroy.
- *   Errors     No exception, no longjmp and no exit() crosses this interface. Signals stay as they are (SIGPIPE is
- *              ignored by the host).
+ *   Errors     No exception, no longjmp and no exit() crosses this interface. Signals stay as they are (SIGPIPE and
+ *              SIGXFSZ are ignored by the host).
  *   Units      Times of data are milliseconds since 1970-01-01 UTC. Deadlines are nanoseconds of CLOCK_MONOTONIC.
  */
 #ifndef RUNNEL_SINK_H
