@@ -76,14 +76,15 @@ runnel_outcome outcome_of_failure(int code, std::string_view text) {
     case CURLE_LOGIN_DENIED:
       return RUNNEL_HOLD;
     // A TLS alert is the peer's refusal (no client certificate, no common version), a "wrong version number"
-    // a server without TLS; a handshake that just breaks off is a server that restarts.
+    // (since OpenSSL 3.2 also "packet length too long") a server without TLS; a handshake that just breaks off
+    // is a server that restarts.
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
       if (contains(text, "alert internal error") || contains(text, "alert user canceled"))
         return RUNNEL_RETRY;
       return contains(text, " alert ") || contains(text, "wrong version number") ||
-                     contains(text, "unsupported protocol")
+                     contains(text, "packet length too long") || contains(text, "unsupported protocol")
                  ? RUNNEL_HOLD
                  : RUNNEL_RETRY;
     default:

@@ -39,7 +39,7 @@ class Tls(unittest.TestCase):
                                   ("good", "other-ca", "certificate problem"),
                                   ("wrong_name", "ca", "127.0.0.1"),
                                   ("mutual", "ca", "No required SSL certificate was sent"),
-                                  ("plain", "ca", "wrong version number")]:
+                                  ("plain", "ca", "SSL routines")]:
             with self.subTest(name):
                 before = self.count()
                 url = self.nginx.url(name).replace("http://", "https://")
