@@ -58,7 +58,8 @@ Status Agent::start(Config config) {
     agent_id_ = *id;
   } else {
     agent_id_ = random_id();
-    std::string text = fmt::format("no lasting agent id, {} (create the folder, or set agent.state_dir)", id.error());
+    std::string text =
+        fmt::format("no lasting agent id, {} (create the folder, or set agent.state_dir)", id.error());
     // The built-in defaults are for a first try by anybody.
     config_.built_in ? log::debug("agent", "{}", text) : log::warning("agent", "{}", text);
   }
@@ -67,7 +68,8 @@ Status Agent::start(Config config) {
 
   log_.set_max_bytes(config_.journal.max_bytes);
   if (config_.journal.durability != "memory" && !config_.built_in)
-    log::info("journal", "this build keeps the log in memory: durability is \"memory\", not \"{}\" max_bytes={}",
+    log::info("journal",
+              "this build keeps the log in memory: durability is \"memory\", not \"{}\" max_bytes={}",
               config_.journal.durability, format_size(config_.journal.max_bytes));
   for (const OutputConfig& output : config_.outputs) {
     auto made = make_output(output);
@@ -95,7 +97,7 @@ int Agent::run() {
   if (setup_.once) {
     run_once_round();
   } else {
-    ::malloc_trim(0);  // what parsing the configuration took
+    ::malloc_trim(0);             // what parsing the configuration took
     log::info("agent", "ready");  // everything that can be sent to is open; the first round follows at once
     notify_service_manager("READY=1");
     start_timers();
@@ -116,7 +118,8 @@ WhenFull Agent::when_full(const OutputConfig& output) const {
 Result<std::unique_ptr<Output>> Agent::make_output(const OutputConfig& config) {
   auto descriptor = registry_.find(config.sink);
   if (!descriptor.ok())
-    return Error{fmt::format("{}: error: output {}: {}", to_string(config.position), config.name, descriptor.error())};
+    return Error{
+        fmt::format("{}: error: output {}: {}", to_string(config.position), config.name, descriptor.error())};
   LogReader& reader = log_.add_reader(config.name, when_full(config));
   return Output::create(reader, clock_, config, **descriptor, {config.name, kVersion, agent_id_}, id_prefix_,
                         config_.agent.host);
@@ -153,11 +156,13 @@ void Agent::sweep_retiring() {
 void Agent::tell_missing_sources() const {
   if (!config_.built_in) return;
   for (const RiemannConfig& riemann : config_.riemann)
-    if (riemann.enabled) log::info("agent", "source.riemann is on by default, but this build does not have it yet");
+    if (riemann.enabled)
+      log::info("agent", "source.riemann is on by default, but this build does not have it yet");
 }
 
 Status Agent::start_sources() {
-  if (!setup_.once) {  // one round asks those that can be asked; listeners stay with the service that may be running
+  if (!setup_
+           .once) {  // one round asks those that can be asked; listeners stay with the service that may be running
     for (const StatsdConfig& config : config_.statsd) {
       if (!config.enabled) continue;
       auto source = open_statsd(config);
@@ -174,7 +179,8 @@ Result<std::unique_ptr<statsd::StatsdSource>> Agent::open_statsd(const StatsdCon
   StatsdEntry& entry = statsd_[config.name];
   entry.tags = std::make_shared<StringMap>(config.tags);
   auto source = statsd::StatsdSource::open(
-      loop_, clock_, config, [this, tags = entry.tags](Batch&& batch) { pipeline_.push(std::move(batch), tags.get()); },
+      loop_, clock_, config,
+      [this, tags = entry.tags](Batch&& batch) { pipeline_.push(std::move(batch), tags.get()); },
       config_.built_in);
   if (!source.ok()) statsd_.erase(config.name);
   return source;
@@ -200,8 +206,8 @@ void Agent::start_scripts() {
   scripts_.reset();
   if (config_.scripts.empty() || !config_.scripts[0].enabled) return;
   scripts_ = std::make_unique<ScriptSource>(
-      loop_, clock_, config_.scripts[0], script_context(), [this](Batch&& batch) { pipeline_.push(std::move(batch)); },
-      script_counts_);
+      loop_, clock_, config_.scripts[0], script_context(),
+      [this](Batch&& batch) { pipeline_.push(std::move(batch)); }, script_counts_);
 }
 
 void Agent::start_timers() {
@@ -218,7 +224,8 @@ void Agent::start_timers() {
 void Agent::start_host_timer() {
   host_timer_.reset();
   if (!host_) return;
-  int64_t interval = config_.host[0].interval_ms > 0 ? config_.host[0].interval_ms : config_.agent.interval_ms;
+  int64_t interval =
+      config_.host[0].interval_ms > 0 ? config_.host[0].interval_ms : config_.agent.interval_ms;
   host_timer_ = std::make_unique<AlignedTimer>(loop_, clock_, interval, 0,
                                                [this](const Tick& tick) { collect_host(tick.time_ms); });
   host_timer_->start();
@@ -267,7 +274,9 @@ SelfReport Agent::make_report() const {
   report.add(self::kInfo, {{"config", config_.hash}, {"version", kVersion}}, Number::integer(1));
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);
-  auto seconds = [](timeval t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6; };
+  auto seconds = [](timeval t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
   report.add(self::kProcessCpu, {}, Number(seconds(usage.ru_utime) + seconds(usage.ru_stime)));
   // proc(5): the second number of statm is resident pages.
   if (auto statm = read_file("/proc/self/statm", 256); statm.ok())
@@ -300,7 +309,8 @@ void Agent::write_metrics_file() {
     log::warning("agent", "metrics_file: {}", written.error());
 }
 
-void Agent::push_event(const std::string& key, const std::string& description, std::initializer_list<Tag> attributes) {
+void Agent::push_event(const std::string& key, const std::string& description,
+                       std::initializer_list<Tag> attributes) {
   Batch batch("runnel");
   Event event;
   event.series = batch.series(key, attributes);
@@ -317,7 +327,8 @@ void Agent::watch_host_name() {
   config_.agent.host = now;
   pipeline_.configure(config_.agent);
   log::warning("agent", "the host was renamed from {} to {}", before, now);
-  push_event("runnel.host_renamed", fmt::format("{} is now {}", before, now), {{"from", before}, {"to", now}});
+  push_event("runnel.host_renamed", fmt::format("{} is now {}", before, now),
+             {{"from", before}, {"to", now}});
 }
 
 void Agent::read_tags_file(bool at_start) {
@@ -361,7 +372,8 @@ void Agent::begin_stop() {
   }
   stopping_ = true;
   if (!setup_.once) {
-    log::info("agent", "stopping: outputs have {} to deliver what is left", format_duration(config_.agent.shutdown_timeout_ms));
+    log::info("agent", "stopping: outputs have {} to deliver what is left",
+              format_duration(config_.agent.shutdown_timeout_ms));
     notify_service_manager("STOPPING=1");
   }
   Tick last{clock_.wall_ms(), 1, 0};

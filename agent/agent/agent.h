@@ -74,7 +74,8 @@ class Agent {
   SelfReport make_report() const;
   void push_self_metrics(int64_t time_ms);
   void write_metrics_file();
-  void push_event(const std::string& key, const std::string& description, std::initializer_list<Tag> attributes);
+  void push_event(const std::string& key, const std::string& description,
+                  std::initializer_list<Tag> attributes);
   void watch_host_name();
   void read_tags_file(bool at_start);
 
@@ -113,8 +114,8 @@ class Agent {
   std::unique_ptr<AlignedTimer> interval_timer_, host_timer_;
   int64_t held_interval_ms_ = 0;  // of flushes put off while the log is full under `block`
   bool told_blocked_ = false;
-  std::string tags_file_seen_;    // its text, to notice changes
-  std::string host_name_;         // gethostname() when last looked at
+  std::string tags_file_seen_;  // its text, to notice changes
+  std::string host_name_;       // gethostname() when last looked at
   LogLimit limit_;
 
   std::vector<std::unique_ptr<SignalWatch>> signals_;

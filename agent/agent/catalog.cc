@@ -12,7 +12,8 @@ Catalog make_catalog(SinkRegistry& registry) {
   catalog.find_sink = [&registry](const std::string& sink) { return registry.find(sink); };
   catalog.sinks = registry.names();
   for (const EncoderInfo& encoder : encoders()) catalog.encodings.emplace_back(encoder.name);
-  for (const CompressionInfo& compression : compressions()) catalog.compressions.emplace_back(compression.name);
+  for (const CompressionInfo& compression : compressions())
+    catalog.compressions.emplace_back(compression.name);
   catalog.collectors = collector_names();
   catalog.check_filter = [](const std::string& text) -> Status {
     auto filter = Filter::compile(text);

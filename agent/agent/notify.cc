@@ -23,7 +23,8 @@ void notify_service_manager(std::string_view state) {
   if (path[0] == '@') address.sun_path[0] = 0;
   UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + size);
-  if (!fd.valid() || ::sendto(fd.get(), state.data(), state.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address), length) < 0)
+  if (!fd.valid() || ::sendto(fd.get(), state.data(), state.size(), MSG_NOSIGNAL,
+                              reinterpret_cast<sockaddr*>(&address), length) < 0)
     log::warning("agent", "the service manager at {} could not be told {}", path, state);
 }
 

@@ -56,12 +56,15 @@ Status Agent::apply(Config next) {
   };
   for (const OutputConfig& wanted : next.outputs) {
     auto running = outputs_.find(wanted.name);
-    if (running != outputs_.end() && running->second->config() == wanted && next.agent.host == before.agent.host) continue;
+    if (running != outputs_.end() && running->second->config() == wanted &&
+        next.agent.host == before.agent.host)
+      continue;
     // An output of that name may still be delivering what it had when it was removed: its reader goes on with us.
     for (Retiring& retiring : retiring_) {
       if (retiring.output->config().name != wanted.name) continue;
       retiring.output->abandon();
-      if (!retiring.output->join_for(kHandOverMs)) return undo(fmt::format("output {}: still busy, try again", wanted.name));
+      if (!retiring.output->join_for(kHandOverMs))
+        return undo(fmt::format("output {}: still busy, try again", wanted.name));
     }
     sweep_retiring();
     auto made = make_output(wanted);
@@ -74,7 +77,8 @@ Status Agent::apply(Config next) {
   log_.set_max_bytes(next.journal.max_bytes);
   for (auto it = outputs_.begin(); it != outputs_.end();) {
     const std::string& name = it->first;
-    bool wanted = std::any_of(next.outputs.begin(), next.outputs.end(), [&](const auto& o) { return o.name == name; });
+    bool wanted =
+        std::any_of(next.outputs.begin(), next.outputs.end(), [&](const auto& o) { return o.name == name; });
     if (wanted && !fresh.contains(name)) {
       ++it;
       continue;
@@ -86,7 +90,8 @@ Status Agent::apply(Config next) {
     } else {
       old->abandon();  // gives what it has not settled back to the reader, where the new one finds it
       if (!old->join_for(kHandOverMs)) {
-        log::error(old->config().name, "its sink ignores interrupt: left behind, what it had in flight is lost to the new one");
+        log::error(old->config().name,
+                   "its sink ignores interrupt: left behind, what it had in flight is lost to the new one");
         old->leak();
         (void)old.release();
       }
@@ -105,7 +110,8 @@ Status Agent::apply(Config next) {
   bool interval_changed = next.agent.interval_ms != before.agent.interval_ms;
   bool host_changed = next.host != before.host;
   if (host_changed) start_host();
-  if (next.scripts != before.scripts || interval_changed || next.agent.host != before.agent.host) apply_scripts();
+  if (next.scripts != before.scripts || interval_changed || next.agent.host != before.agent.host)
+    apply_scripts();
   if (interval_changed) {
     flush_statsd(interval_timer_->cut());
     interval_timer_ = std::make_unique<AlignedTimer>(loop_, clock_, config_.agent.interval_ms, 0,

@@ -10,7 +10,8 @@ namespace runnel {
 
 class Backoff {
  public:
-  Backoff(int64_t base_ms, int64_t cap_ms, uint64_t seed) : base_ms_(base_ms), cap_ms_(cap_ms), random_(seed) {}
+  Backoff(int64_t base_ms, int64_t cap_ms, uint64_t seed)
+      : base_ms_(base_ms), cap_ms_(cap_ms), random_(seed) {}
 
   int64_t next_ms() {
     int64_t ceiling = std::min(cap_ms_, base_ms_ << std::min(failures_, 20));

@@ -15,7 +15,9 @@ void UniqueFd::reset(int fd) {
   fd_ = fd;
 }
 
-std::string errno_text(int error) { return std::generic_category().message(error); }
+std::string errno_text(int error) {
+  return std::generic_category().message(error);
+}
 
 Status write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
@@ -52,8 +54,7 @@ Status write_file_atomically(const std::string& path, std::string_view text, uns
   UniqueFd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
   if (!fd.valid()) return Error{fmt::format("{}: {}", temporary, errno_text(errno))};
   Status written = write_all(fd.get(), text);
-  if (written.ok() && ::rename(temporary.c_str(), path.c_str()) != 0)
-    written = Error{errno_text(errno)};
+  if (written.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) written = Error{errno_text(errno)};
   if (!written.ok()) {
     ::unlink(temporary.c_str());
     return Error{fmt::format("{}: {}", path, written.error())};

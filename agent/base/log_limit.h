@@ -15,7 +15,8 @@ namespace runnel {
 
 class LogLimit {
  public:
-  explicit LogLimit(const Clock& clock, int64_t period_ms = 10'000) : clock_(clock), period_ns_(period_ms * 1'000'000) {}
+  explicit LogLimit(const Clock& clock, int64_t period_ms = 10'000)
+      : clock_(clock), period_ns_(period_ms * 1'000'000) {}
 
   // Nothing: hold it back. A number: write it, and that many like it were held back since the last one.
   std::optional<uint64_t> allow(std::string_view topic) {

@@ -54,7 +54,8 @@ template <size_t N>
 Result<int64_t> parse_with_unit(std::string_view text, const Unit (&units)[N], bool bare_allowed,
                                 const char* expected) {
   size_t digits = 0;
-  while (digits < text.size() && ((text[digits] >= '0' && text[digits] <= '9') || text[digits] == '.')) digits++;
+  while (digits < text.size() && ((text[digits] >= '0' && text[digits] <= '9') || text[digits] == '.'))
+    digits++;
   auto number = parse_double(text.substr(0, digits));
   std::string_view unit = trim(text.substr(digits));
   if (!number) return Error{fmt::format("\"{}\" is not {}", excerpt(text), expected)};
@@ -87,7 +88,8 @@ size_t edit_distance(std::string_view a, std::string_view b) {
     row[0] = i;
     for (size_t j = 1; j <= b.size(); j++) {
       row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) row[j] = std::min(row[j], before[j - 2] + 1);
+      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+        row[j] = std::min(row[j], before[j - 2] + 1);
     }
   }
   return row[b.size()];
@@ -140,7 +142,8 @@ bool valid_utf8(std::string_view text) {
 }
 
 bool has_control(std::string_view text) {
-  return std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }
 
 std::string_view trim(std::string_view text) {
@@ -181,10 +184,12 @@ std::optional<double> parse_double(std::string_view text) {
   if (end != text.data() + text.size() || text.empty()) return std::nullopt;
   // from_chars says out of range for 1e400 and for 1e-400 alike; the latter is a 0 that nobody misses.
   if (error == std::errc::result_out_of_range) {
-    bool negative_exponent = text.find("e-") != std::string_view::npos || text.find("E-") != std::string_view::npos ||
+    bool negative_exponent = text.find("e-") != std::string_view::npos ||
+                             text.find("E-") != std::string_view::npos ||
                              text.find_first_of("eE") == std::string_view::npos;
-    return negative_exponent && text.find_first_of("eE") != std::string_view::npos ? std::optional<double>(0.0)
-                                                                                    : std::nullopt;
+    return negative_exponent && text.find_first_of("eE") != std::string_view::npos
+               ? std::optional<double>(0.0)
+               : std::nullopt;
   }
   if (error != std::errc{} || !std::isfinite(value)) return std::nullopt;
   return value;
@@ -193,14 +198,17 @@ std::optional<double> parse_double(std::string_view text) {
 Result<int64_t> parse_duration_ms(std::string_view text) {
   return parse_with_unit(text, kDurations, false, "a duration such as \"500ms\", \"10s\", \"5m\"");
 }
-std::string format_duration(int64_t ms) { return ms == 0 ? "0s" : format_with_unit(ms, kDurations, "ms"); }
+std::string format_duration(int64_t ms) {
+  return ms == 0 ? "0s" : format_with_unit(ms, kDurations, "ms");
+}
 
 Result<int64_t> parse_size(std::string_view text) {
   return parse_with_unit(text, kSizes, true, "a size such as \"64KiB\" or \"8MiB\"");
 }
 std::string format_size(int64_t bytes) {
   if (bytes == 0) return "0";
-  for (auto [name, factor] : {Unit{"GiB", int64_t{1} << 30}, Unit{"MiB", int64_t{1} << 20}, Unit{"KiB", int64_t{1} << 10}})
+  for (auto [name, factor] :
+       {Unit{"GiB", int64_t{1} << 30}, Unit{"MiB", int64_t{1} << 20}, Unit{"KiB", int64_t{1} << 10}})
     if (bytes % factor == 0) return fmt::format("{}{}", bytes / factor, name);
   return fmt::format("{}", bytes);
 }
@@ -219,7 +227,8 @@ void append_double(std::string& out, double value) {
   std::array<char, 32> buffer;
   // Integers below 2^53 in full digits: what a person wrote as 1000000 should not come back as 1e+06.
   if (value == std::trunc(value) && std::fabs(value) < 9007199254740992.0) {
-    auto [end, error] = std::to_chars(buffer.data(), buffer.data() + buffer.size(), static_cast<int64_t>(value));
+    auto [end, error] =
+        std::to_chars(buffer.data(), buffer.data() + buffer.size(), static_cast<int64_t>(value));
     out.append(buffer.data(), end);
     return;
   }
@@ -227,6 +236,8 @@ void append_double(std::string& out, double value) {
   out.append(buffer.data(), end);
 }
 
-uint64_t hash_bytes(std::string_view bytes) { return XXH3_64bits(bytes.data(), bytes.size()); }
+uint64_t hash_bytes(std::string_view bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
 
 }  // namespace runnel

@@ -20,8 +20,9 @@ std::string excerpt(std::string_view text, size_t limit = 80);
 bool valid_utf8(std::string_view text);
 bool has_control(std::string_view text);  // any byte below 0x20, or 0x7f
 
-std::string_view trim(std::string_view text);                       // spaces, tabs, CR, LF on both sides
-std::vector<std::string_view> split(std::string_view text, char by);  // parts may be empty; never an empty vector
+std::string_view trim(std::string_view text);  // spaces, tabs, CR, LF on both sides
+std::vector<std::string_view> split(std::string_view text,
+                                    char by);  // parts may be empty; never an empty vector
 
 // Whole text or nothing; std::from_chars underneath, so the locale does not matter. No leading '+' or space.
 std::optional<int64_t> parse_int(std::string_view text);

@@ -14,24 +14,31 @@ namespace runnel::cli {
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"run", "[--config FILE] [--once]", "run in the foreground, log to stderr",
-       "Collects, aggregates and delivers until SIGTERM or SIGINT; then stops the sources, flushes, and gives the\n"
-       "outputs agent.shutdown_timeout to deliver what is left. A second signal ends at once. SIGHUP reads the\n"
+       "Collects, aggregates and delivers until SIGTERM or SIGINT; then stops the sources, flushes, and "
+       "gives the\n"
+       "outputs agent.shutdown_timeout to deliver what is left. A second signal ends at once. SIGHUP reads "
+       "the\n"
        "configuration again; a bad file leaves the old one running and says so.\n"
-       "Without --config the file is /etc/runnel/runnel.toml; where that does not exist, built-in defaults: StatsD\n"
-       "on 127.0.0.1:8125, the host's own metrics, hooks in /etc/runnel/scripts.d, samples as text to stdout.\n"
+       "Without --config the file is /etc/runnel/runnel.toml; where that does not exist, built-in defaults: "
+       "StatsD\n"
+       "on 127.0.0.1:8125, the host's own metrics, hooks in /etc/runnel/scripts.d, samples as text to "
+       "stdout.\n"
        "\n"
        "  --once   one collection round of the host and all hooks, delivered; exit 1 where it was not\n"
        "\n"
        "Exit: 0 after a signal, 2 for a bad configuration.\n",
        true, true, 0, run},
       {"check", "[--config FILE]", "check the whole configuration, plugins and their options",
-       "Prints every error in one go, a line each: FILE:LINE:COLUMN: error: what (what to do).\nExit: 0, or 2 with errors.\n",
+       "Prints every error in one go, a line each: FILE:LINE:COLUMN: error: what (what to do).\nExit: 0, or "
+       "2 with errors.\n",
        true, false, 0, check},
       {"config", "[--config FILE]", "print the effective configuration",
-       "Every key with its value, defaults included, commented; secrets are shown as ***. The output is a valid\nfile. Exit: 0, or 2 with errors.\n",
+       "Every key with its value, defaults included, commented; secrets are shown as ***. The output is a "
+       "valid\nfile. Exit: 0, or 2 with errors.\n",
        true, false, 0, config},
       {"list", "[sources|collectors|encodings|sinks | sink NAME]", "list what this build can do",
-       "`list sink NAME` prints the options of a sink: name, type, default, help. NAME may be the absolute path of\na plugin.\n",
+       "`list sink NAME` prints the options of a sink: name, type, default, help. NAME may be the absolute "
+       "path of\na plugin.\n",
        false, false, 2, list},
       {"help", "[COMMAND]", "print help", "", false, false, 1, help},
   };

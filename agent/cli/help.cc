@@ -15,7 +15,10 @@ int help(const Arguments& arguments) {
     }
     return usage_error(fmt::format("no command \"{}\"", arguments.words[0]));
   }
-  fmt::print("runnel {}: collects the metrics and events of this host and forwards them\n\nUsage: runnel COMMAND\n\n", kVersion);
+  fmt::print(
+      "runnel {}: collects the metrics and events of this host and forwards them\n\nUsage: runnel "
+      "COMMAND\n\n",
+      kVersion);
   for (const Command& command : commands()) {
     std::string left = fmt::format("{} {}", command.name, command.synopsis);
     if (left.size() <= 28) {

@@ -12,7 +12,9 @@
 namespace runnel::cli {
 namespace {
 
-void print_row(std::string_view name, std::string_view help) { fmt::print("  {:<14}  {}\n", name, help); }
+void print_row(std::string_view name, std::string_view help) {
+  fmt::print("  {:<14}  {}\n", name, help);
+}
 
 void list_sources() {
   print_row("statsd", "StatsD lines over UDP, aggregated each interval");
@@ -22,7 +24,8 @@ void list_sources() {
 
 void list_collectors_() {
   for (const CollectorInfo& collector : list_collectors())
-    print_row(collector.name, fmt::format("{}{}", collector.help, collector.by_default ? "" : " (not by default)"));
+    print_row(collector.name,
+              fmt::format("{}{}", collector.help, collector.by_default ? "" : " (not by default)"));
 }
 
 void list_encodings() {
@@ -46,16 +49,26 @@ int list_sinks() {
 
 const char* type_name(runnel_option_type type) {
   switch (type) {
-    case RUNNEL_OPTION_BOOL: return "bool";
-    case RUNNEL_OPTION_INT: return "int";
-    case RUNNEL_OPTION_FLOAT: return "float";
-    case RUNNEL_OPTION_STRING: return "string";
-    case RUNNEL_OPTION_ENUM: return "enum";
-    case RUNNEL_OPTION_DURATION: return "duration";
-    case RUNNEL_OPTION_SIZE: return "size";
-    case RUNNEL_OPTION_LIST: return "list";
-    case RUNNEL_OPTION_MAP: return "map";
-    case RUNNEL_OPTION_SECRET_FILE: return "secret file";
+    case RUNNEL_OPTION_BOOL:
+      return "bool";
+    case RUNNEL_OPTION_INT:
+      return "int";
+    case RUNNEL_OPTION_FLOAT:
+      return "float";
+    case RUNNEL_OPTION_STRING:
+      return "string";
+    case RUNNEL_OPTION_ENUM:
+      return "enum";
+    case RUNNEL_OPTION_DURATION:
+      return "duration";
+    case RUNNEL_OPTION_SIZE:
+      return "size";
+    case RUNNEL_OPTION_LIST:
+      return "list";
+    case RUNNEL_OPTION_MAP:
+      return "map";
+    case RUNNEL_OPTION_SECRET_FILE:
+      return "secret file";
   }
   return "unknown";
 }
@@ -74,12 +87,13 @@ int list_sink(const std::string& name) {
   for (size_t i = 0; i < sink.option_count; i++) {
     const runnel_option& option = sink_option(sink, i);
     std::string value = (option.flags & RUNNEL_OPTION_REQUIRED) != 0 ? "required"
-                        : option.default_value != nullptr            ? fmt::format("default {}", option.default_value)
-                                                                     : "no default";
+                        : option.default_value != nullptr ? fmt::format("default {}", option.default_value)
+                                                          : "no default";
     fmt::print("  {:<18} {:<11} {}\n", option.name, type_name(option.type), value);
     if (option.type == RUNNEL_OPTION_ENUM) {
       std::vector<std::string> choices;
-      for (const char* const* choice = option.choices; choice && *choice; choice++) choices.emplace_back(*choice);
+      for (const char* const* choice = option.choices; choice && *choice; choice++)
+        choices.emplace_back(*choice);
       fmt::print("  {:<18} one of: {}\n", "", fmt::join(choices, ", "));
     }
     fmt::print("  {:<18} {}\n", "", option.help);
@@ -105,7 +119,9 @@ int list(const Arguments& arguments) {
     if (arguments.words.size() < 2) return usage_error("list sink wants a name, see: runnel list sinks");
     return list_sink(arguments.words[1]);
   }
-  if (arguments.words.size() > 1) return usage_error(fmt::format("list {} does not take \"{}\"", excerpt(what), excerpt(arguments.words[1])));
+  if (arguments.words.size() > 1)
+    return usage_error(
+        fmt::format("list {} does not take \"{}\"", excerpt(what), excerpt(arguments.words[1])));
   if (what == "sinks") return list_sinks();
   if (what == "sources") {
     list_sources();
@@ -114,7 +130,8 @@ int list(const Arguments& arguments) {
   } else if (what == "encodings") {
     list_encodings();
   } else {
-    return usage_error(fmt::format("list does not know \"{}\": sources, collectors, encodings, sinks or sink NAME", excerpt(what)));
+    return usage_error(fmt::format(
+        "list does not know \"{}\": sources, collectors, encodings, sinks or sink NAME", excerpt(what)));
   }
   return 0;
 }

@@ -115,7 +115,8 @@ uint64_t Log::append(Batch batch, const std::function<void()>& on_accepted) {
       if (reader->closed_) continue;
       reader->appended_ += n;
       auto room = [&] {
-        return reader->queued_bytes_ + reader->in_flight_bytes_ + entry.bytes <= static_cast<size_t>(max_bytes_);
+        return reader->queued_bytes_ + reader->in_flight_bytes_ + entry.bytes <=
+               static_cast<size_t>(max_bytes_);
       };
       if (reader->when_full_ == WhenFull::drop_newest && !room()) {
         reader->dropped_["log_full"] += n;
@@ -137,7 +138,8 @@ bool Log::blocked() const {
   std::lock_guard lock(mutex_);
   return std::any_of(readers_.begin(), readers_.end(), [this](const auto& named) {
     const LogReader& r = *named.second;
-    return r.when_full_ == WhenFull::block && !r.closed_ && r.queued_bytes_ + r.in_flight_bytes_ >= static_cast<size_t>(max_bytes_);
+    return r.when_full_ == WhenFull::block && !r.closed_ &&
+           r.queued_bytes_ + r.in_flight_bytes_ >= static_cast<size_t>(max_bytes_);
   });
 }
 

@@ -86,7 +86,8 @@ class LogReader {
 
  private:
   friend class Log;
-  LogReader(Log& log, std::string name, WhenFull when_full) : log_(log), name_(std::move(name)), when_full_(when_full) {}
+  LogReader(Log& log, std::string name, WhenFull when_full)
+      : log_(log), name_(std::move(name)), when_full_(when_full) {}
   void drop_front(const char* reason);
 
   Log& log_;

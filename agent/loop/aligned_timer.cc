@@ -42,7 +42,9 @@ Tick Cadence::tick(int64_t wall_ms, int64_t mono_ns) {
   return close(stamp, wall_ms, mono_ns);
 }
 
-Tick Cadence::cut(int64_t wall_ms, int64_t mono_ns) { return close(wall_ms, wall_ms, mono_ns); }
+Tick Cadence::cut(int64_t wall_ms, int64_t mono_ns) {
+  return close(wall_ms, wall_ms, mono_ns);
+}
 
 Tick Cadence::close(int64_t stamp_ms, int64_t wall_ms, int64_t mono_ns) {
   Tick tick;
@@ -75,10 +77,18 @@ AlignedTimer::AlignedTimer(Loop& loop, const Clock& clock, int64_t interval_ms, 
       on_tick_(std::move(on_tick)),
       timer_(loop, [this] { fired(); }) {}
 
-void AlignedTimer::start() { arm(); }
-void AlignedTimer::stop() { timer_.stop(); }
-Tick AlignedTimer::cut() { return cadence_.cut(clock_.wall_ms(), clock_.mono_ns()); }
-void AlignedTimer::arm() { timer_.start(cadence_.delay_ms(clock_.wall_ms())); }
+void AlignedTimer::start() {
+  arm();
+}
+void AlignedTimer::stop() {
+  timer_.stop();
+}
+Tick AlignedTimer::cut() {
+  return cadence_.cut(clock_.wall_ms(), clock_.mono_ns());
+}
+void AlignedTimer::arm() {
+  timer_.start(cadence_.delay_ms(clock_.wall_ms()));
+}
 
 void AlignedTimer::fired() {
   int64_t wall = clock_.wall_ms(), mono = clock_.mono_ns();

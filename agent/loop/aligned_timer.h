@@ -27,18 +27,18 @@ class Cadence {
   // The first stretch begins at the readings given here.
   Cadence(int64_t interval_ms, int64_t offset_ms, int64_t wall_ms, int64_t mono_ns);
 
-  int64_t delay_ms(int64_t wall_ms) const;            // from now until the next boundary; at least 1
-  bool due(int64_t wall_ms, int64_t mono_ns) const;   // false: the timer came too early, wait delay_ms() more
-  Tick tick(int64_t wall_ms, int64_t mono_ns);        // closes the stretch at the boundary that has just passed
-  Tick cut(int64_t wall_ms, int64_t mono_ns);         // closes it here and now: the last, partial interval
+  int64_t delay_ms(int64_t wall_ms) const;           // from now until the next boundary; at least 1
+  bool due(int64_t wall_ms, int64_t mono_ns) const;  // false: the timer came too early, wait delay_ms() more
+  Tick tick(int64_t wall_ms, int64_t mono_ns);  // closes the stretch at the boundary that has just passed
+  Tick cut(int64_t wall_ms, int64_t mono_ns);   // closes it here and now: the last, partial interval
 
  private:
   Tick close(int64_t stamp_ms, int64_t wall_ms, int64_t mono_ns);
   int64_t interval_ms_, offset_ms_;
   int64_t last_wall_ms_, last_mono_ns_;
-  int64_t next_boundary_ms_;       // wall time at which the open stretch should end
-  int64_t highest_stamp_ms_ = 0;   // of all stamps given out
-  int64_t nudge_ms_ = 0;           // steps back so far
+  int64_t next_boundary_ms_;      // wall time at which the open stretch should end
+  int64_t highest_stamp_ms_ = 0;  // of all stamps given out
+  int64_t nudge_ms_ = 0;          // steps back so far
 };
 
 class AlignedTimer {

@@ -21,7 +21,7 @@ class Loop {
   ~Loop();  // runs pending close callbacks; aborts on a leaked handle, because uv_loop_close must return 0
   Loop(const Loop&) = delete;
 
-  void run();   // until stop() or until no handle is left
+  void run();  // until stop() or until no handle is left
   void stop();
   void run_once(int64_t timeout_ms);  // for tests: handles what is ready, waits at most that long
   int64_t now_ms() const;             // monotonic, as of the start of this turn of the loop

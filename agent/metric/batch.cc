@@ -19,7 +19,9 @@ uint16_t load_u16(const char* at) {
   return n;
 }
 
-std::string_view cut(std::string_view text) { return text.substr(0, Batch::kMaxText); }
+std::string_view cut(std::string_view text) {
+  return text.substr(0, Batch::kMaxText);
+}
 
 }  // namespace
 
@@ -28,7 +30,9 @@ std::string_view kind_name(Kind kind) {
   return kNames[static_cast<size_t>(kind)];
 }
 
-uint16_t SeriesView::u16(size_t at) const { return load_u16(bytes_ + at); }
+uint16_t SeriesView::u16(size_t at) const {
+  return load_u16(bytes_ + at);
+}
 
 Tag SeriesView::Iterator::operator*() const {
   uint16_t key = load_u16(at_), value = load_u16(at_ + 2);
@@ -125,8 +129,9 @@ void Batch::set_event_tags(Event& event, const std::vector<std::string_view>& ta
 }
 
 size_t Batch::bytes() const {
-  return sizeof *this + arena_.capacity() + samples.capacity() * sizeof(Sample) + events.capacity() * sizeof(Event) +
-         origins.size() * sizeof(Origin) + event_tags.capacity() * sizeof(StringRef) +
+  return sizeof *this + arena_.capacity() + samples.capacity() * sizeof(Sample) +
+         events.capacity() * sizeof(Event) + origins.size() * sizeof(Origin) +
+         event_tags.capacity() * sizeof(StringRef) +
          distributions.size() * (sizeof(Distribution) + 4 * sizeof(std::pair<double, double>));
 }
 

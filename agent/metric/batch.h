@@ -97,34 +97,34 @@ void append_series_bytes(std::string& out, std::string_view name, const Tag* tag
 
 // Who sent it, shared by many records. Tags of the resource describe the sender and are not part of the identity.
 struct Origin {
-  std::string host;                                                // "": the agent's own, filled in by the pipeline
-  std::vector<std::pair<std::string, std::string>> resource;      // sorted by key
+  std::string host;  // "": the agent's own, filled in by the pipeline
+  std::vector<std::pair<std::string, std::string>> resource;  // sorted by key
   bool operator==(const Origin&) const = default;
 };
 
 struct Distribution {
-  double count = 0;  // weighted by 1/rate, so not always whole
+  double count = 0;                                        // weighted by 1/rate, so not always whole
   double sum = 0, min = 0, max = 0, mean = 0, stddev = 0;  // stddev of the population
   std::vector<std::pair<double, double>> percentiles;      // (50, value at p50), ascending
 };
 
 struct Sample {
   SeriesRef series;
-  StringRef unit;           // UCUM, "By", "s", "1"
-  uint32_t origin = 0;      // index in Batch::origins
+  StringRef unit;       // UCUM, "By", "s", "1"
+  uint32_t origin = 0;  // index in Batch::origins
   Kind kind = Kind::gauge;
-  int64_t time_ms = 0;      // since 1970; 0 is filled in by the pipeline
-  uint32_t interval_ms = 0;  // 0: none
-  float ttl_s = 0;          // 0: none
-  int64_t start_ms = 0;     // of a total: when it was 0; 0: not known
-  Number value;             // unless kind is distribution
+  int64_t time_ms = 0;        // since 1970; 0 is filled in by the pipeline
+  uint32_t interval_ms = 0;   // 0: none
+  float ttl_s = 0;            // 0: none
+  int64_t start_ms = 0;       // of a total: when it was 0; 0: not known
+  Number value;               // unless kind is distribution
   uint32_t distribution = 0;  // index in Batch::distributions, where kind is distribution
 };
 
 struct Event {
-  SeriesRef series;        // name is the key, tags are the attributes
+  SeriesRef series;  // name is the key, tags are the attributes
   StringRef state, description;
-  uint32_t tags = 0;       // first index in Batch::event_tags
+  uint32_t tags = 0;  // first index in Batch::event_tags
   uint32_t tag_count = 0;
   uint32_t origin = 0;
   int64_t time_ms = 0;

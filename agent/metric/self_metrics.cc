@@ -35,8 +35,8 @@ void SelfReport::add(const SelfMetric& metric, std::initializer_list<Tag> tags, 
   rows_.push_back(std::move(row));
 }
 
-void SelfReport::add_foreign(std::string_view name, Kind kind, std::vector<std::pair<std::string, std::string>> tags,
-                             double value) {
+void SelfReport::add_foreign(std::string_view name, Kind kind,
+                             std::vector<std::pair<std::string, std::string>> tags, double value) {
   foreign_names_.emplace_back(name);
   rows_.push_back({{foreign_names_.back(), kind, "", "reported by a sink"}, std::move(tags), value});
 }
@@ -75,7 +75,8 @@ std::string SelfReport::to_prometheus() const {
     out += name;
     char separator = '{';
     for (const auto& [key, value] : row->tags) {
-      fmt::format_to(std::back_inserter(out), "{}{}=\"{}\"", separator, prometheus_name(key), prometheus_label(value));
+      fmt::format_to(std::back_inserter(out), "{}{}=\"{}\"", separator, prometheus_name(key),
+                     prometheus_label(value));
       separator = ',';
     }
     if (!row->tags.empty()) out += '}';

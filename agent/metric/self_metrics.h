@@ -26,26 +26,43 @@ struct SelfMetric {
 
 namespace self {
 inline constexpr SelfMetric kSourceReceived{"runnel.source.received", Kind::total, "1", "lines that came in"};
-inline constexpr SelfMetric kSourceAccepted{"runnel.source.accepted", Kind::total, "1", "lines understood and taken"};
+inline constexpr SelfMetric kSourceAccepted{"runnel.source.accepted", Kind::total, "1",
+                                            "lines understood and taken"};
 inline constexpr SelfMetric kSourceBad{"runnel.source.bad", Kind::total, "1", "lines refused, by reason"};
 inline constexpr SelfMetric kDropped{"runnel.dropped", Kind::total, "1", "good lines not taken, by reason"};
-inline constexpr SelfMetric kOutputAppended{"runnel.output.appended", Kind::total, "1", "records meant for the output"};
-inline constexpr SelfMetric kOutputDelivered{"runnel.output.delivered", Kind::total, "1", "records that arrived"};
-inline constexpr SelfMetric kOutputFiltered{"runnel.output.filtered", Kind::total, "1", "records its filter kept back"};
-inline constexpr SelfMetric kOutputDropped{"runnel.output.dropped", Kind::total, "1", "records lost, by reason"};
-inline constexpr SelfMetric kOutputQueued{"runnel.output.queued", Kind::gauge, "1", "records waiting in the log"};
-inline constexpr SelfMetric kOutputInFlight{"runnel.output.in_flight", Kind::gauge, "1", "records being sent"};
-inline constexpr SelfMetric kOutputRetries{"runnel.output.retries", Kind::total, "1", "sends that had to be repeated"};
-inline constexpr SelfMetric kOutputLag{"runnel.output.lag", Kind::gauge, "s", "age of the oldest record not delivered"};
-inline constexpr SelfMetric kOutputBytes{"runnel.output.bytes", Kind::total, "By", "payload bytes handed to the sink"};
-inline constexpr SelfMetric kSocketDrops{"runnel.socket.drops", Kind::total, "1", "datagrams the kernel dropped"};
-inline constexpr SelfMetric kSourceSeries{"runnel.source.series", Kind::gauge, "1", "series the source holds"};
-inline constexpr SelfMetric kScriptExit{"runnel.script.exit", Kind::gauge, "1", "exit code of the last run, 128+n: signal"};
-inline constexpr SelfMetric kScriptDuration{"runnel.script.duration", Kind::gauge, "s", "how long the last run took"};
-inline constexpr SelfMetric kScriptSkipped{"runnel.script.skipped", Kind::total, "1", "runs not started, by reason"};
-inline constexpr SelfMetric kInfo{"runnel.info", Kind::gauge, "1", "1; version and hash of the configuration as tags"};
+inline constexpr SelfMetric kOutputAppended{"runnel.output.appended", Kind::total, "1",
+                                            "records meant for the output"};
+inline constexpr SelfMetric kOutputDelivered{"runnel.output.delivered", Kind::total, "1",
+                                             "records that arrived"};
+inline constexpr SelfMetric kOutputFiltered{"runnel.output.filtered", Kind::total, "1",
+                                            "records its filter kept back"};
+inline constexpr SelfMetric kOutputDropped{"runnel.output.dropped", Kind::total, "1",
+                                           "records lost, by reason"};
+inline constexpr SelfMetric kOutputQueued{"runnel.output.queued", Kind::gauge, "1",
+                                          "records waiting in the log"};
+inline constexpr SelfMetric kOutputInFlight{"runnel.output.in_flight", Kind::gauge, "1",
+                                            "records being sent"};
+inline constexpr SelfMetric kOutputRetries{"runnel.output.retries", Kind::total, "1",
+                                           "sends that had to be repeated"};
+inline constexpr SelfMetric kOutputLag{"runnel.output.lag", Kind::gauge, "s",
+                                       "age of the oldest record not delivered"};
+inline constexpr SelfMetric kOutputBytes{"runnel.output.bytes", Kind::total, "By",
+                                         "payload bytes handed to the sink"};
+inline constexpr SelfMetric kSocketDrops{"runnel.socket.drops", Kind::total, "1",
+                                         "datagrams the kernel dropped"};
+inline constexpr SelfMetric kSourceSeries{"runnel.source.series", Kind::gauge, "1",
+                                          "series the source holds"};
+inline constexpr SelfMetric kScriptExit{"runnel.script.exit", Kind::gauge, "1",
+                                        "exit code of the last run, 128+n: signal"};
+inline constexpr SelfMetric kScriptDuration{"runnel.script.duration", Kind::gauge, "s",
+                                            "how long the last run took"};
+inline constexpr SelfMetric kScriptSkipped{"runnel.script.skipped", Kind::total, "1",
+                                           "runs not started, by reason"};
+inline constexpr SelfMetric kInfo{"runnel.info", Kind::gauge, "1",
+                                  "1; version and hash of the configuration as tags"};
 inline constexpr SelfMetric kProcessCpu{"runnel.process.cpu", Kind::total, "s", "CPU time of the agent"};
-inline constexpr SelfMetric kProcessMemory{"runnel.process.memory", Kind::gauge, "By", "resident memory of the agent"};
+inline constexpr SelfMetric kProcessMemory{"runnel.process.memory", Kind::gauge, "By",
+                                           "resident memory of the agent"};
 }  // namespace self
 
 // One round of answers. Main thread.
@@ -58,7 +75,8 @@ class SelfReport {
   };
   void add(const SelfMetric& metric, std::initializer_list<Tag> tags, Number value);
   // A sink's or module's own metric, through the host callback of the plugin ABI.
-  void add_foreign(std::string_view name, Kind kind, std::vector<std::pair<std::string, std::string>> tags, double value);
+  void add_foreign(std::string_view name, Kind kind, std::vector<std::pair<std::string, std::string>> tags,
+                   double value);
   const std::vector<Row>& rows() const { return rows_; }
 
   // As samples (totals with `start_ms`), and as Prometheus text exposition format 0.0.4 (dots become underscores).

@@ -20,10 +20,10 @@ constexpr int kRejectRequests = 32;
 
 }  // namespace
 
-Result<std::unique_ptr<Output>> Output::create(LogReader& reader, const Clock& clock, const OutputConfig& config,
-                                               const runnel_sink& descriptor, const SinkIdentity& identity,
-                                               const std::string& id_prefix, const std::string& host,
-                                               const OutputTimes& times) {
+Result<std::unique_ptr<Output>> Output::create(LogReader& reader, const Clock& clock,
+                                               const OutputConfig& config, const runnel_sink& descriptor,
+                                               const SinkIdentity& identity, const std::string& id_prefix,
+                                               const std::string& host, const OutputTimes& times) {
   auto wrong = [&](const std::string& text) {
     return Error{fmt::format("{}: error: output {}: {}", to_string(config.position), config.name, text)};
   };
@@ -34,7 +34,8 @@ Result<std::unique_ptr<Output>> Output::create(LogReader& reader, const Clock& c
   if (encoder == nullptr) return wrong(fmt::format("no encoding \"{}\"", config.encoding));
   parts.encoder = encoder->make();
   bool by_host = (descriptor.capabilities & (RUNNEL_SINK_WANTS_RECORDS | RUNNEL_SINK_COMPRESSES_ITSELF)) == 0;
-  auto compressor = Compressor::create(by_host ? config.compression : "none", by_host ? config.compression_level : 0);
+  auto compressor =
+      Compressor::create(by_host ? config.compression : "none", by_host ? config.compression_level : 0);
   if (!compressor.ok()) return wrong(compressor.error());
   parts.compressor = std::move(*compressor);
   auto filter = Filter::compile(config.filter);
@@ -62,7 +63,9 @@ Output::Output(LogReader& reader, const Clock& clock, const OutputConfig& config
       config_(config),
       times_(times),
       sink_(std::move(sink)),
-      splay_ms_(config.splay_ms > 0 ? static_cast<int64_t>(hash_bytes(host) % static_cast<uint64_t>(config.splay_ms)) : 0),
+      splay_ms_(config.splay_ms > 0
+                    ? static_cast<int64_t>(hash_bytes(host) % static_cast<uint64_t>(config.splay_ms))
+                    : 0),
       builder_(std::move(builder)),
       backoff_(times.backoff_base_ms, times.backoff_cap_ms, hash_bytes(host + config.name)),
       limit_(clock, 60'000),
@@ -99,7 +102,9 @@ bool Output::join_for(int64_t ms) {
   return true;
 }
 
-void Output::leak() { thread_.detach(); }
+void Output::leak() {
+  thread_.detach();
+}
 
 void Output::report(SelfReport& report) const {
   auto whole = [](uint64_t n) { return Number::integer(static_cast<int64_t>(n)); };
@@ -193,7 +198,8 @@ void Output::deliver(Selection whole) {
     Verdict verdict = Verdict::abandoned;
     if (wait(item.wait_ms)) verdict = send(item, work);
     switch (verdict) {
-      case Verdict::done: break;
+      case Verdict::done:
+        break;
       case Verdict::abandoned:
         work.push_back(std::move(item));
         give_back(work, rejected);
@@ -215,7 +221,8 @@ void Output::deliver(Selection whole) {
           work.push_back({std::move(second)});
           work.push_back({std::move(first)});
         } else {
-          rejected.portions.insert(rejected.portions.end(), item.selection.portions.begin(), item.selection.portions.end());
+          rejected.portions.insert(rejected.portions.end(), item.selection.portions.begin(),
+                                   item.selection.portions.end());
         }
         break;
     }
@@ -226,11 +233,14 @@ void Output::deliver(Selection whole) {
       drop(rejected, "rejected", rejection);
     } else {
       failures_++;
-      log::error(config_.name, "held: none of {} records is accepted, so the back end is at fault, not the data; trying "
-                 "again every {} and on reload message=\"{}\"", all, format_duration(times_.hold_ms), excerpt(rejection, 300));
+      log::error(config_.name,
+                 "held: none of {} records is accepted, so the back end is at fault, not the data; trying "
+                 "again every {} and on reload message=\"{}\"",
+                 all, format_duration(times_.hold_ms), excerpt(rejection, 300));
       retries_++;
       std::vector<Item> nothing;
-      give_back(nothing, rejected);  // with what has come until then: a poison record alone cannot hold for ever
+      give_back(nothing,
+                rejected);  // with what has come until then: a poison record alone cannot hold for ever
       wait(times_.hold_ms);
       return;
     }
@@ -262,9 +272,11 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
       answer.samples = samples.data();
     }
     bytes_ += payload.bytes.size;
-    runnel_outcome outcome = sink_->write(payload, static_cast<uint64_t>(clock_.mono_ns() + times_.write_ms * kMs), answer);
+    runnel_outcome outcome =
+        sink_->write(payload, static_cast<uint64_t>(clock_.mono_ns() + times_.write_ms * kMs), answer);
     last_message_ = answer.message;
-    bool mixed = std::any_of(samples.begin(), samples.end(), [&](uint8_t s) { return s != 0 && s != outcome; });
+    bool mixed =
+        std::any_of(samples.begin(), samples.end(), [&](uint8_t s) { return s != 0 && s != outcome; });
     if (mixed) {
       by_sample(answer, outcome, work);
       return Verdict::done;
@@ -278,12 +290,16 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
         return Verdict::done;
       }
       case RUNNEL_SPLIT:
-        max_bytes_ = std::max<int64_t>(1024, std::min(max_bytes_, static_cast<int64_t>(builder_.bytes() / 2)));
+        max_bytes_ =
+            std::max<int64_t>(1024, std::min(max_bytes_, static_cast<int64_t>(builder_.bytes() / 2)));
         if (limit_.allow("split"))
-          log::warning(config_.name, "payload of {} bytes is too large for the other side: split, and smaller from now "
-                       "on limit={} message=\"{}\"", payload.bytes.size, max_bytes_, excerpt(last_message_, 300));
+          log::warning(config_.name,
+                       "payload of {} bytes is too large for the other side: split, and smaller from now "
+                       "on limit={} message=\"{}\"",
+                       payload.bytes.size, max_bytes_, excerpt(last_message_, 300));
         return Verdict::split;
-      case RUNNEL_REJECT: return Verdict::reject;
+      case RUNNEL_REJECT:
+        return Verdict::reject;
       case RUNNEL_HOLD: {
         retries_++;
         tell_failure("held, an operator must act", times_.hold_ms, last_message_);
@@ -294,8 +310,9 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
       default: {
         if (abandoned_) return Verdict::abandoned;  // the interrupt's own answer is no failure
         retries_++;
-        int64_t wait_ms = answer.retry_after_ms > 0 ? std::min<int64_t>(answer.retry_after_ms, times_.retry_after_cap_ms)
-                                                    : backoff_.next_ms();
+        int64_t wait_ms = answer.retry_after_ms > 0
+                              ? std::min<int64_t>(answer.retry_after_ms, times_.retry_after_cap_ms)
+                              : backoff_.next_ms();
         tell_failure("not delivered, trying again", wait_ms, last_message_);
         if (!wait(wait_ms)) return Verdict::abandoned;
         break;
@@ -305,12 +322,17 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
 }
 
 void Output::by_sample(const runnel_answer& answer, runnel_outcome whole, std::vector<Item>& work) {
-  auto outcome_of = [&](size_t i) { return answer.samples[i] != 0 ? answer.samples[i] : static_cast<uint8_t>(whole); };
-  auto chosen = [&](runnel_outcome outcome) { return builder_.select([&](size_t i) { return outcome_of(i) == outcome; }); };
+  auto outcome_of = [&](size_t i) {
+    return answer.samples[i] != 0 ? answer.samples[i] : static_cast<uint8_t>(whole);
+  };
+  auto chosen = [&](runnel_outcome outcome) {
+    return builder_.select([&](size_t i) { return outcome_of(i) == outcome; });
+  };
   Settlement done;
   done.delivered = chosen(RUNNEL_DELIVERED).records();
   if (done.delivered > 0) reader_.settle(done, {});
-  if (Selection rejected = chosen(RUNNEL_REJECT); !rejected.portions.empty()) drop(rejected, "rejected", answer.message);
+  if (Selection rejected = chosen(RUNNEL_REJECT); !rejected.portions.empty())
+    drop(rejected, "rejected", answer.message);
   // Each group is a payload of its own, with an id of its own.
   struct {
     runnel_outcome outcome;
@@ -318,8 +340,9 @@ void Output::by_sample(const runnel_answer& answer, runnel_outcome whole, std::v
     int64_t wait_ms;
   } groups[] = {
       {RUNNEL_HOLD, "h", times_.hold_ms},
-      {RUNNEL_RETRY, "r", answer.retry_after_ms > 0 ? std::min<int64_t>(answer.retry_after_ms, times_.retry_after_cap_ms)
-                                                     : backoff_.next_ms()},
+      {RUNNEL_RETRY, "r",
+       answer.retry_after_ms > 0 ? std::min<int64_t>(answer.retry_after_ms, times_.retry_after_cap_ms)
+                                 : backoff_.next_ms()},
       {RUNNEL_SPLIT, "s", 0},
   };
   for (auto& group : groups) {

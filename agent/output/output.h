@@ -45,10 +45,10 @@ struct OutputTimes {
 class Output {
  public:
   // `id_prefix`: agent id and epoch, for idempotency ids. `host`: fixes the splay.
-  static Result<std::unique_ptr<Output>> create(LogReader& reader, const Clock& clock, const OutputConfig& config,
-                                                const runnel_sink& descriptor, const SinkIdentity& identity,
-                                                const std::string& id_prefix, const std::string& host,
-                                                const OutputTimes& times = {});
+  static Result<std::unique_ptr<Output>> create(LogReader& reader, const Clock& clock,
+                                                const OutputConfig& config, const runnel_sink& descriptor,
+                                                const SinkIdentity& identity, const std::string& id_prefix,
+                                                const std::string& host, const OutputTimes& times = {});
   void start();  // the thread; until then the instance only exists, so that a reload can still be called off
   ~Output();     // abandon() and a join without limit, where the thread still runs
   Output(const Output&) = delete;
@@ -101,12 +101,12 @@ class Output {
   PayloadBuilder builder_;
   Backoff backoff_;
   LogLimit limit_;
-  std::optional<LogEntry> carry_;        // the rest of an entry that did not fit into the last payload
-  std::vector<LogEntry> taken_;          // entries of the payload under way, in order
-  int64_t max_bytes_;                    // shrinks when the other side says that a payload is too large
-  int failures_ = 0;                     // in a row
-  std::string last_message_;             // of the last answer
-  uint64_t parts_sent_ = 0;              // groups that had an id of their own
+  std::optional<LogEntry> carry_;  // the rest of an entry that did not fit into the last payload
+  std::vector<LogEntry> taken_;    // entries of the payload under way, in order
+  int64_t max_bytes_;              // shrinks when the other side says that a payload is too large
+  int failures_ = 0;               // in a row
+  std::string last_message_;       // of the last answer
+  uint64_t parts_sent_ = 0;        // groups that had an id of their own
   std::thread thread_;
 };
 

@@ -7,9 +7,13 @@
 namespace runnel {
 namespace {
 
-runnel_str str(std::string_view text) { return {text.data(), text.size()}; }
+runnel_str str(std::string_view text) {
+  return {text.data(), text.size()};
+}
 
-runnel_kind abi_kind(Kind kind) { return static_cast<runnel_kind>(static_cast<int>(kind) + 1); }
+runnel_kind abi_kind(Kind kind) {
+  return static_cast<runnel_kind>(static_cast<int>(kind) + 1);
+}
 static_assert(static_cast<int>(Kind::counter) + 1 == RUNNEL_KIND_COUNTER);
 static_assert(static_cast<int>(Kind::total) + 1 == RUNNEL_KIND_TOTAL);
 static_assert(static_cast<int>(Kind::gauge) + 1 == RUNNEL_KIND_GAUGE);
@@ -67,7 +71,8 @@ void PayloadBuilder::append(uint32_t entry, uint32_t record) {
     filtered_++;
     return;
   }
-  bool said = is_sample ? parts_.encoder->sample(batch, *sample, text_) : parts_.encoder->event(batch, *event, text_);
+  bool said =
+      is_sample ? parts_.encoder->sample(batch, *sample, text_) : parts_.encoder->event(batch, *event, text_);
   if (!said) {
     unencodable_++;
     return;
@@ -76,7 +81,8 @@ void PayloadBuilder::append(uint32_t entry, uint32_t record) {
   encoded_.push_back({entry, record});
 }
 
-uint32_t PayloadBuilder::add(const LogEntry& entry, RecordRange range, int64_t max_records, int64_t max_bytes) {
+uint32_t PayloadBuilder::add(const LogEntry& entry, RecordRange range, int64_t max_records,
+                             int64_t max_bytes) {
   if (entries_.empty() || entries_.back().first != entry.first) entries_.push_back(entry);
   uint32_t n = 0;
   for (; n < range.size(); n++) {
@@ -118,7 +124,8 @@ Status PayloadBuilder::finish(std::string_view path) {
   parts_.encoder->end(text_);
   auto sequence = [&](const Encoded& encoded) { return entries_[encoded.entry].first + encoded.record; };
   id_ = encoded_.empty() ? parts_.id_prefix
-                         : fmt::format("{}-{}-{}", parts_.id_prefix, sequence(encoded_.front()), sequence(encoded_.back()));
+                         : fmt::format("{}-{}-{}", parts_.id_prefix, sequence(encoded_.front()),
+                                       sequence(encoded_.back()));
   if (!path.empty()) fmt::format_to(std::back_inserter(id_), "-{}", path);
   payload_ = {};
   payload_.struct_size = sizeof payload_;

@@ -34,7 +34,8 @@ long read_secret_file(void*, const char* path, char* buffer, size_t capacity) {
   return static_cast<long>(text->size());
 }
 
-Sink::Sink(const runnel_sink& descriptor, const SinkIdentity& identity) : descriptor_(descriptor), identity_(identity) {
+Sink::Sink(const runnel_sink& descriptor, const SinkIdentity& identity)
+    : descriptor_(descriptor), identity_(identity) {
   host_.struct_size = sizeof host_;
   host_.context = this;
   host_.output_name = identity_.output.c_str();
@@ -45,7 +46,8 @@ Sink::Sink(const runnel_sink& descriptor, const SinkIdentity& identity) : descri
   host_.read_secret = read_secret_file;
 }
 
-Result<std::unique_ptr<Sink>> Sink::create(const runnel_sink& descriptor, const std::vector<OptionValue>& options,
+Result<std::unique_ptr<Sink>> Sink::create(const runnel_sink& descriptor,
+                                           const std::vector<OptionValue>& options,
                                            const SinkIdentity& identity) {
   std::unique_ptr<Sink> sink(new Sink(descriptor, identity));
   NativeValues values(options);
@@ -65,14 +67,17 @@ runnel_outcome Sink::write(const runnel_payload& payload, uint64_t deadline_ns, 
   return outcome;
 }
 
-void Sink::interrupt() { descriptor_.interrupt(instance_); }
+void Sink::interrupt() {
+  descriptor_.interrupt(instance_);
+}
 
 void Sink::reopen() {
   if (descriptor_.reopen != nullptr) descriptor_.reopen(instance_);
 }
 
 bool Sink::has_tick() const {
-  return descriptor_.struct_size >= offsetof(runnel_sink, tick) + sizeof descriptor_.tick && descriptor_.tick != nullptr;
+  return descriptor_.struct_size >= offsetof(runnel_sink, tick) + sizeof descriptor_.tick &&
+         descriptor_.tick != nullptr;
 }
 
 void Sink::tick() {
@@ -82,20 +87,29 @@ void Sink::tick() {
 void Sink::on_log(void* context, runnel_log_level level, const char* text) {
   const auto& output = static_cast<Sink*>(context)->identity_.output;
   switch (level) {
-    case RUNNEL_LOG_DEBUG: log::debug(output, "{}", text); break;
-    case RUNNEL_LOG_INFO: log::info(output, "{}", text); break;
-    case RUNNEL_LOG_WARNING: log::warning(output, "{}", text); break;
-    default: log::error(output, "{}", text); break;
+    case RUNNEL_LOG_DEBUG:
+      log::debug(output, "{}", text);
+      break;
+    case RUNNEL_LOG_INFO:
+      log::info(output, "{}", text);
+      break;
+    case RUNNEL_LOG_WARNING:
+      log::warning(output, "{}", text);
+      break;
+    default:
+      log::error(output, "{}", text);
+      break;
   }
 }
 
-void Sink::on_metric(void* context, const char* name, const runnel_pair* tags, size_t count, runnel_metric_kind kind,
-                     double value) {
+void Sink::on_metric(void* context, const char* name, const runnel_pair* tags, size_t count,
+                     runnel_metric_kind kind, double value) {
   auto* sink = static_cast<Sink*>(context);
   if (!std::isfinite(value) || std::strncmp(name, "runnel.", 7) != 0) return;
   MetricKey key{name, {{"output", sink->identity_.output}}};
   for (size_t i = 0; i < count; i++)
-    key.second.emplace_back(std::string(tags[i].key.data, tags[i].key.size), std::string(tags[i].value.data, tags[i].value.size));
+    key.second.emplace_back(std::string(tags[i].key.data, tags[i].key.size),
+                            std::string(tags[i].value.data, tags[i].value.size));
   std::lock_guard lock(sink->mutex_);
   if (sink->metrics_.size() >= kMaxMetrics && !sink->metrics_.contains(key)) return;
   sink->metrics_[std::move(key)] = {kind == RUNNEL_METRIC_TOTAL ? Kind::total : Kind::gauge, value};
@@ -103,7 +117,8 @@ void Sink::on_metric(void* context, const char* name, const runnel_pair* tags, s
 
 void Sink::report(SelfReport& report) const {
   std::lock_guard lock(mutex_);
-  for (const auto& [key, metric] : metrics_) report.add_foreign(key.first, metric.kind, key.second, metric.value);
+  for (const auto& [key, metric] : metrics_)
+    report.add_foreign(key.first, metric.kind, key.second, metric.value);
 }
 
 }  // namespace runnel

@@ -22,7 +22,8 @@ struct SinkIdentity {
 
 class Sink {
  public:
-  static Result<std::unique_ptr<Sink>> create(const runnel_sink& descriptor, const std::vector<OptionValue>& options,
+  static Result<std::unique_ptr<Sink>> create(const runnel_sink& descriptor,
+                                              const std::vector<OptionValue>& options,
                                               const SinkIdentity& identity);
   ~Sink();
   Sink(const Sink&) = delete;
@@ -39,8 +40,8 @@ class Sink {
  private:
   Sink(const runnel_sink& descriptor, const SinkIdentity& identity);
   static void on_log(void* context, runnel_log_level level, const char* text);
-  static void on_metric(void* context, const char* name, const runnel_pair* tags, size_t count, runnel_metric_kind kind,
-                        double value);
+  static void on_metric(void* context, const char* name, const runnel_pair* tags, size_t count,
+                        runnel_metric_kind kind, double value);
 
   struct Metric {
     Kind kind;

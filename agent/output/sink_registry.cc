@@ -54,14 +54,17 @@ Status check_owner(const std::string& path) {
 Status check_descriptor(const runnel_sink* sink, const std::string& plugin) {
   if (sink == nullptr) return Error{fmt::format("plugin {}: has no descriptor", plugin)};
   if (sink->abi_version != RUNNEL_SINK_ABI)
-    return Error{fmt::format("plugin {}: speaks ABI version {}, this agent speaks {} (install the plugin that belongs "
-                             "to this agent)",
-                             plugin, sink->abi_version, RUNNEL_SINK_ABI)};
+    return Error{
+        fmt::format("plugin {}: speaks ABI version {}, this agent speaks {} (install the plugin that belongs "
+                    "to this agent)",
+                    plugin, sink->abi_version, RUNNEL_SINK_ABI)};
   // Everything up to `destroy` is version 1's first form; later fields are looked at only where they exist.
   if (sink->struct_size < offsetof(runnel_sink, tick) || sink->option_size < sizeof(runnel_option) ||
-      sink->name == nullptr || sink->create == nullptr || sink->write == nullptr || sink->interrupt == nullptr ||
-      sink->destroy == nullptr || (sink->option_count > 0 && sink->options == nullptr))
-    return Error{fmt::format("plugin {}: its descriptor lacks what ABI version {} requires", plugin, RUNNEL_SINK_ABI)};
+      sink->name == nullptr || sink->create == nullptr || sink->write == nullptr ||
+      sink->interrupt == nullptr || sink->destroy == nullptr ||
+      (sink->option_count > 0 && sink->options == nullptr))
+    return Error{
+        fmt::format("plugin {}: its descriptor lacks what ABI version {} requires", plugin, RUNNEL_SINK_ABI)};
   return {};
 }
 
@@ -73,11 +76,14 @@ Result<const runnel_sink*> SinkRegistry::find(const std::string& sink) {
     if (sink == built_in.name) return built_in.descriptor();
   if (sink.starts_with('/')) return load(sink);
   std::string path = plugin_dir_ + "/" + sink + ".so";
-  bool plain = std::all_of(sink.begin(), sink.end(), [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-'; });
+  bool plain = std::all_of(sink.begin(), sink.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
+  });
   if (plain && !sink.empty() && ::access(path.c_str(), F_OK) == 0) return load(path);
   std::string close = nearest(sink, names());
-  return Error{fmt::format("no sink \"{}\"{} (this build has: {}; or give the absolute path of a plugin)", excerpt(sink),
-                           close.empty() ? "" : fmt::format(", did you mean \"{}\"?", close), fmt::join(names(), ", "))};
+  return Error{fmt::format("no sink \"{}\"{} (this build has: {}; or give the absolute path of a plugin)",
+                           excerpt(sink), close.empty() ? "" : fmt::format(", did you mean \"{}\"?", close),
+                           fmt::join(names(), ", "))};
 }
 
 Result<const runnel_sink*> SinkRegistry::load(const std::string& path) {

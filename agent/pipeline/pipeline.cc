@@ -15,7 +15,9 @@ void Pipeline::configure(const AgentConfig& agent) {
   resource_ = agent.resource;
 }
 
-void Pipeline::set_file_tags(const StringMap& tags) { file_tags_ = tags; }
+void Pipeline::set_file_tags(const StringMap& tags) {
+  file_tags_ = tags;
+}
 
 std::vector<Pipeline::Added> Pipeline::added_tags(const StringMap* source_tags) const {
   std::map<std::string, Added> merged;
@@ -33,7 +35,8 @@ std::vector<Pipeline::Added> Pipeline::added_tags(const StringMap* source_tags) 
 
 void Pipeline::push(Batch batch, const StringMap* source_tags) {
   if (batch.empty()) return;
-  bool none = file_tags_.empty() && tags_.empty() && pinned_.empty() && (source_tags == nullptr || source_tags->empty());
+  bool none = file_tags_.empty() && tags_.empty() && pinned_.empty() &&
+              (source_tags == nullptr || source_tags->empty());
   if (!none) batch = with_tags(std::move(batch), added_tags(source_tags));
   complete_origins(batch);
   int64_t now = clock_.wall_ms();
@@ -91,7 +94,8 @@ Result<StringMap> parse_tags_file(const std::string& text) {
     size_t colon = line.find(':');
     if (colon == std::string_view::npos || trim(line.substr(0, colon)).empty())
       return Error{fmt::format("line {}: \"{}\" is not `key: value`", number, excerpt(line))};
-    if (!valid_utf8(line) || has_control(line)) return Error{fmt::format("line {}: not printable UTF-8", number)};
+    if (!valid_utf8(line) || has_control(line))
+      return Error{fmt::format("line {}: not printable UTF-8", number)};
     tags[std::string(trim(line.substr(0, colon)))] = std::string(trim(line.substr(colon + 1)));
   }
   return tags;

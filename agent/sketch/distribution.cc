@@ -9,7 +9,9 @@ namespace {
 
 const double kLogGamma = std::log((1 + DdSketch::kAccuracy) / (1 - DdSketch::kAccuracy));
 
-int32_t bin_of(double magnitude) { return static_cast<int32_t>(std::ceil(std::log(magnitude) / kLogGamma)); }
+int32_t bin_of(double magnitude) {
+  return static_cast<int32_t>(std::ceil(std::log(magnitude) / kLogGamma));
+}
 
 // The point of the bin (γ^(i-1), γ^i] that is within kAccuracy of both ends.
 double bin_value(int32_t index) {
@@ -202,7 +204,8 @@ void SetCell::prune() {
 uint64_t SetCell::distinct() const {
   if (!pruned_) return used_;
   // `used_` of the hashes lie below limit_, a fraction limit_/2⁶⁴ of the whole range.
-  return static_cast<uint64_t>(std::llround(static_cast<double>(used_) * 18446744073709551616.0 / static_cast<double>(limit_)));
+  return static_cast<uint64_t>(
+      std::llround(static_cast<double>(used_) * 18446744073709551616.0 / static_cast<double>(limit_)));
 }
 
 void SetCell::reset() {

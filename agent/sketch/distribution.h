@@ -20,7 +20,8 @@ class DdSketch {
   void add(double value, double weight);
   void merge(const DdSketch& other);
   double count() const { return zero_ + positive_.total + negative_.total; }
-  double at_rank(double rank) const;  // the value that `rank` of the total weight lie at or below; 0 < rank ≤ count()
+  double at_rank(
+      double rank) const;  // the value that `rank` of the total weight lie at or below; 0 < rank ≤ count()
 
  private:
   struct Side {
@@ -67,7 +68,7 @@ class SetCell {
   void prune();
   std::vector<uint64_t> hashes_;  // a table of open addressing; 0 is a free slot
   size_t used_ = 0;
-  uint64_t limit_ = UINT64_MAX;   // hashes from here on are not kept
+  uint64_t limit_ = UINT64_MAX;  // hashes from here on are not kept
   bool pruned_ = false;
 };
 

@@ -8,7 +8,8 @@ TEST_CASE("durations and sizes read back what they print") {
   struct {
     const char* text;
     int64_t ms;
-  } good[] = {{"500ms", 500}, {"10s", 10'000}, {"5m", 300'000}, {"1.5s", 1500}, {"2h", 7'200'000}, {"1d", 86'400'000}, {"0", 0}};
+  } good[] = {{"500ms", 500},    {"10s", 10'000},    {"5m", 300'000}, {"1.5s", 1500},
+              {"2h", 7'200'000}, {"1d", 86'400'000}, {"0", 0}};
   for (auto& row : good) {
     INFO(row.text);
     auto parsed = parse_duration_ms(row.text);
@@ -24,7 +25,8 @@ TEST_CASE("durations and sizes read back what they print") {
   CHECK(*parse_size("8MiB") == 8 << 20);
   CHECK(*parse_size("1kB") == 1000);
   CHECK(*parse_size("512") == 512);
-  for (const char* bad : {"", "KiB", "8MB/s", "-1", "1PiBB", "99999999999999999999"}) CHECK_FALSE(parse_size(bad).ok());
+  for (const char* bad : {"", "KiB", "8MB/s", "-1", "1PiBB", "99999999999999999999"})
+    CHECK_FALSE(parse_size(bad).ok());
   for (int64_t n : {0L, 1L, 1000L, 1024L, 65536L, 1L << 30}) CHECK(*parse_size(format_size(n)) == n);
 }
 
@@ -34,7 +36,8 @@ TEST_CASE("numbers are finite and whole") {
   CHECK(parse_double("1e3") == 1000.0);
   CHECK(parse_double("1e-400") == 0.0);
   CHECK(parse_double("-0.25") == -0.25);
-  for (const char* bad : {"", "+", "-", "nan", "NaN", "inf", "-inf", "infinity", "1e400", "-1e400", "1.5x", " 1", "0x10", "+-1", "++1", "1,5"}) {
+  for (const char* bad : {"", "+", "-", "nan", "NaN", "inf", "-inf", "infinity", "1e400", "-1e400", "1.5x",
+                          " 1", "0x10", "+-1", "++1", "1,5"}) {
     INFO(bad);
     CHECK_FALSE(parse_double(bad).has_value());
   }
@@ -49,7 +52,9 @@ TEST_CASE("hostile bytes are escaped and UTF-8 is left alone") {
   CHECK(escape_control("\xff\xc0\x80") == "\\xff\\xc0\\x80");
   CHECK(escape_control("\xed\xa0\x80") == "\\xed\\xa0\\x80");  // a surrogate
   CHECK(valid_utf8("grün € 😀"));
-  for (const char* bad : {"\xff", "\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xf4\x90\x80\x80", "\xc0\xaf", "\xe0\x80\xaf"}) CHECK_FALSE(valid_utf8(bad));
+  for (const char* bad :
+       {"\xff", "\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xf4\x90\x80\x80", "\xc0\xaf", "\xe0\x80\xaf"})
+    CHECK_FALSE(valid_utf8(bad));
   CHECK(excerpt(std::string(200, 'x'), 10) == "xxxxxxxxxx…");
 }
 

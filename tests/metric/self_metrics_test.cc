@@ -23,7 +23,9 @@ TEST_CASE("a report becomes samples and Prometheus text with the same numbers") 
   CHECK(batch.samples[4].start_ms == 0);
 
   std::string text = report.to_prometheus();
-  CHECK(text.find("# TYPE runnel_source_bad counter\nrunnel_source_bad{reason=\"nan\",source=\"statsd\"} 1\n") != std::string::npos);
+  CHECK(text.find(
+            "# TYPE runnel_source_bad counter\nrunnel_source_bad{reason=\"nan\",source=\"statsd\"} 1\n") !=
+        std::string::npos);
   CHECK(text.find("reason=\"max \\\"series\\\"\\n\"") != std::string::npos);
   CHECK(text.find("runnel_kafka_rtt{output=\"main\"} 0.25\n") != std::string::npos);
 }

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <chrono>
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <mutex>
 #include <set>
@@ -26,7 +26,9 @@ struct FakePeer {
   std::mutex mutex;
   std::vector<Call> calls;
   std::multiset<std::string> arrived;  // lines
-  std::function<runnel_outcome(const Call&, runnel_answer&)> answer = [](const Call&, runnel_answer&) { return RUNNEL_DELIVERED; };
+  std::function<runnel_outcome(const Call&, runnel_answer&)> answer = [](const Call&, runnel_answer&) {
+    return RUNNEL_DELIVERED;
+  };
   std::atomic<bool> interrupted{false}, block{false};
   std::atomic<int> reopened{0};
 
@@ -48,8 +50,8 @@ runnel_outcome fake_write(void*, const runnel_payload* payload, uint64_t, runnel
   FakePeer& peer = *g_peer;
   while (peer.block && !peer.interrupted) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   if (peer.interrupted) return RUNNEL_RETRY;
-  Call call{std::string(payload->bytes.data, payload->bytes.size), std::string(payload->id.data, payload->id.size),
-            payload->sample_count, payload->attempt};
+  Call call{std::string(payload->bytes.data, payload->bytes.size),
+            std::string(payload->id.data, payload->id.size), payload->sample_count, payload->attempt};
   std::lock_guard lock(peer.mutex);
   runnel_outcome outcome = peer.answer(call, *answer);
   peer.calls.push_back(call);
@@ -179,7 +181,9 @@ TEST_CASE("bytes limit a payload too, and one large record goes alone") {
 
 TEST_CASE("a retry carries the same bytes and the same id") {
   Rig rig;
-  rig.peer.answer = [n = 0](const Call&, runnel_answer&) mutable { return ++n < 4 ? RUNNEL_RETRY : RUNNEL_DELIVERED; };
+  rig.peer.answer = [n = 0](const Call&, runnel_answer&) mutable {
+    return ++n < 4 ? RUNNEL_RETRY : RUNNEL_DELIVERED;
+  };
   rig.start();
   rig.append(0, 5);
   rig.drain();
@@ -240,7 +244,9 @@ TEST_CASE("too large is split; a single record that is too large is dropped") {
   Rig rig;
   rig.peer.answer = [&](const Call& call, runnel_answer&) {
     if (call.text.find("\"k13\"") != std::string::npos && call.samples == 1) return RUNNEL_SPLIT;
-    return call.samples > 8 ? RUNNEL_SPLIT : call.text.find("\"k13\"") != std::string::npos ? RUNNEL_SPLIT : RUNNEL_DELIVERED;
+    return call.samples > 8                                 ? RUNNEL_SPLIT
+           : call.text.find("\"k13\"") != std::string::npos ? RUNNEL_SPLIT
+                                                            : RUNNEL_DELIVERED;
   };
   rig.start();
   rig.append(0, 100);
@@ -255,7 +261,8 @@ TEST_CASE("a sink that answers for each sample gets exactly the others again") {
   int round = 0;
   rig.peer.answer = [&](const Call& call, runnel_answer& answer) {
     auto lines = lines_of(call.text);
-    if (answer.samples == nullptr || lines.size() != call.samples) return RUNNEL_HOLD;  // ends in a time-out below
+    if (answer.samples == nullptr || lines.size() != call.samples)
+      return RUNNEL_HOLD;  // ends in a time-out below
     for (size_t i = 0; i < lines.size(); i++) {
       bool odd = (lines[i].find("1\",") != std::string::npos) && round < 3;
       if (lines[i].find("\"k7\"") != std::string::npos) answer.samples[i] = RUNNEL_REJECT;
@@ -279,7 +286,9 @@ TEST_CASE("a hold ends with a reopen") {
   Rig rig;
   rig.times.hold_ms = 3'600'000;
   std::atomic<bool> wrong_password{true};
-  rig.peer.answer = [&](const Call&, runnel_answer&) { return wrong_password ? RUNNEL_HOLD : RUNNEL_DELIVERED; };
+  rig.peer.answer = [&](const Call&, runnel_answer&) {
+    return wrong_password ? RUNNEL_HOLD : RUNNEL_DELIVERED;
+  };
   rig.start();
   rig.append(0, 5);
   REQUIRE(rig.eventually([&] { return rig.peer.count() == 1; }));
@@ -310,7 +319,9 @@ TEST_CASE("Retry-After is obeyed, and capped") {
 TEST_CASE("an output that is replaced gives back what it has not settled") {
   Rig rig;
   rig.config.batch.max_events = 10;
-  rig.peer.answer = [n = 0](const Call&, runnel_answer&) mutable { return ++n == 1 ? RUNNEL_DELIVERED : RUNNEL_RETRY; };
+  rig.peer.answer = [n = 0](const Call&, runnel_answer&) mutable {
+    return ++n == 1 ? RUNNEL_DELIVERED : RUNNEL_RETRY;
+  };
   rig.times.backoff_base_ms = rig.times.backoff_cap_ms = 100'000;
   rig.start();
   rig.append(0, 25);

@@ -47,12 +47,14 @@ TEST_CASE("the sender's value wins, except over pinned tags") {
   bench.pipeline.configure(agent);
   bench.pipeline.set_file_tags({{"role", "file"}, {"cloud", "x"}});
   StringMap source_tags{{"az", "source"}};
-  auto batch = bench.push(one({{"site", "ams"}, {"tenant", "evil"}, {"zz", ""}}, {"", {{"zone", "mine"}}}), &source_tags);
+  auto batch = bench.push(one({{"site", "ams"}, {"tenant", "evil"}, {"zz", ""}}, {"", {{"zone", "mine"}}}),
+                          &source_tags);
   REQUIRE(batch);
   CHECK(text_of(*batch, batch->samples[0].series) == "k,az=source,cloud=x,role=agent,site=ams,tenant=a,zz=");
   const Origin& origin = batch->origins[batch->samples[0].origin];
   CHECK(origin.host == "web-1");
-  CHECK(origin.resource == std::vector<std::pair<std::string, std::string>>{{"build", "1.4.2"}, {"zone", "mine"}});
+  CHECK(origin.resource ==
+        std::vector<std::pair<std::string, std::string>>{{"build", "1.4.2"}, {"zone", "mine"}});
   CHECK(batch->samples[0].time_ms == bench.clock.wall);
 }
 
@@ -80,6 +82,7 @@ TEST_CASE("a tags file is read a line at a time") {
   auto tags = parse_tags_file("# cloud\nrole: db\n\n  zone :  eu-1a:x \nempty:\n");
   REQUIRE(tags.ok());
   CHECK(*tags == StringMap{{"role", "db"}, {"zone", "eu-1a:x"}, {"empty", ""}});
-  for (const char* bad : {"nonsense", "a: b\n: c", "a: \x01", "a: \xff"}) CHECK_FALSE(parse_tags_file(bad).ok());
+  for (const char* bad : {"nonsense", "a: b\n: c", "a: \x01", "a: \xff"})
+    CHECK_FALSE(parse_tags_file(bad).ok());
   CHECK(parse_tags_file("a: b\nnonsense").error() == "line 2: \"nonsense\" is not `key: value`");
 }

@@ -31,8 +31,10 @@ std::vector<Tag> sorted_tags(std::string_view raw) {
   for (std::string_view part : split(raw, ',')) {
     if (part.empty()) continue;
     size_t colon = part.find(':');
-    Tag tag{part.substr(0, colon), colon == std::string_view::npos ? std::string_view{} : part.substr(colon + 1)};
-    auto at = std::lower_bound(tags.begin(), tags.end(), tag.key, [](const Tag& t, std::string_view k) { return t.key < k; });
+    Tag tag{part.substr(0, colon),
+            colon == std::string_view::npos ? std::string_view{} : part.substr(colon + 1)};
+    auto at = std::lower_bound(tags.begin(), tags.end(), tag.key,
+                               [](const Tag& t, std::string_view k) { return t.key < k; });
     if (at != tags.end() && at->key == tag.key) {
       *at = tag;
     } else {
@@ -217,9 +219,15 @@ void Aggregator::apply(Cell& cell, const Section& section, const Value* values) 
   for (uint32_t i = section.first; i < section.first + section.count; i++) {
     const Value& value = values[i];
     switch (cell.type) {
-      case Type::counter: sums_[cell.value].add(value.number, section.rate); break;
-      case Type::timer: timers_[cell.value].add(value.number.as_double(), section.rate); break;
-      case Type::set: sets_[cell.value].add(hash_bytes(value.text)); break;
+      case Type::counter:
+        sums_[cell.value].add(value.number, section.rate);
+        break;
+      case Type::timer:
+        timers_[cell.value].add(value.number.as_double(), section.rate);
+        break;
+      case Type::set:
+        sets_[cell.value].add(hash_bytes(value.text));
+        break;
       case Type::gauge: {
         Number& gauge = gauges_[cell.value];
         int64_t sum = 0;
@@ -281,9 +289,11 @@ bool Aggregator::flush_some(Batch& out, int64_t time_ms, int64_t interval_ms, si
   for (; flush_at_ < end; flush_at_++) {
     Cell& cell = cells_[flush_at_];
     bool touched = cell.touched;
-    if (!touched) cell.idle_ms = static_cast<uint32_t>(std::min<int64_t>(cell.idle_ms + interval_ms, INT32_MAX));
+    if (!touched)
+      cell.idle_ms = static_cast<uint32_t>(std::min<int64_t>(cell.idle_ms + interval_ms, INT32_MAX));
     cell.touched = false;
-    if (touched || (cell.type == Type::gauge && cell.idle_ms <= kGaugeTtlMs)) emit(cell, out, time_ms, interval_ms);
+    if (touched || (cell.type == Type::gauge && cell.idle_ms <= kGaugeTtlMs))
+      emit(cell, out, time_ms, interval_ms);
     if (cell.idle_ms > kForgetMs) idle_cells_++;
   }
   if (flush_at_ < cells_.size()) return false;
@@ -316,10 +326,18 @@ void Aggregator::forget_idle() {
       fresh.touched = old.touched;
       fresh.idle_ms = old.idle_ms;
       switch (old.type) {
-        case Type::counter: kept.sums_[fresh.value] = sums_[old.value]; break;
-        case Type::gauge: kept.gauges_[fresh.value] = gauges_[old.value]; break;
-        case Type::timer: kept.timers_[fresh.value] = std::move(timers_[old.value]); break;
-        case Type::set: kept.sets_[fresh.value] = std::move(sets_[old.value]); break;
+        case Type::counter:
+          kept.sums_[fresh.value] = sums_[old.value];
+          break;
+        case Type::gauge:
+          kept.gauges_[fresh.value] = gauges_[old.value];
+          break;
+        case Type::timer:
+          kept.timers_[fresh.value] = std::move(timers_[old.value]);
+          break;
+        case Type::set:
+          kept.sets_[fresh.value] = std::move(sets_[old.value]);
+          break;
       }
     }
     kept.insert_key(key.hash, name, tags, cell);

@@ -50,18 +50,18 @@ class Aggregator {
   size_t series() const { return cells_.size(); }
 
  private:
-  struct Key {            // a raw spelling
+  struct Key {  // a raw spelling
     uint64_t hash = 0;
     uint32_t offset = 0;  // in keys_: name, then tags
     uint16_t name_size = 0, tags_size = 0;
     uint32_t cell = 0;
   };
   struct Cell {
-    uint32_t series = 0;     // offset in series_: u16 host size, host, then the bytes of the series
-    uint32_t value = 0;      // index in the vector of its type
+    uint32_t series = 0;  // offset in series_: u16 host size, host, then the bytes of the series
+    uint32_t value = 0;   // index in the vector of its type
     Type type = Type::counter;
     bool milliseconds = false, touched = false;
-    uint32_t idle_ms = 0;    // since the last line, counted at flushes
+    uint32_t idle_ms = 0;  // since the last line, counted at flushes
   };
   struct Sum {
     int64_t whole = 0;
@@ -74,7 +74,8 @@ class Aggregator {
 
   uint32_t lookup(uint64_t hash, std::string_view name, std::string_view tags, Type type) const;
   uint32_t cell_of(std::string_view name, std::string_view tags, Type type, Judgement& judgement);
-  uint32_t intern(std::string_view name, std::string_view tags, Type type, uint64_t hash, Judgement& judgement);
+  uint32_t intern(std::string_view name, std::string_view tags, Type type, uint64_t hash,
+                  Judgement& judgement);
   uint32_t new_cell(std::string_view name, const std::vector<Tag>& tags, Type type);
   uint32_t overflow_cell(Type type);
   void insert_key(uint64_t hash, std::string_view name, std::string_view tags, uint32_t cell);

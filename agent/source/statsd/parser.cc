@@ -42,12 +42,21 @@ bool parse_type(std::string_view word, Section& section) {
   if (word.size() == 1) {
     switch (word[0]) {
       case 'c':
-      case 'm': section.type = Type::counter; return true;
-      case 'g': section.type = Type::gauge; return true;
+      case 'm':
+        section.type = Type::counter;
+        return true;
+      case 'g':
+        section.type = Type::gauge;
+        return true;
       case 'h':
-      case 'd': section.type = Type::timer; return true;
-      case 's': section.type = Type::set; return true;
-      default: return false;
+      case 'd':
+        section.type = Type::timer;
+        return true;
+      case 's':
+        section.type = Type::set;
+        return true;
+      default:
+        return false;
     }
   }
   if (word == "ms") {
@@ -73,7 +82,8 @@ bool Parser::parse(std::string_view line) {
   if (colon == nullptr) return refuse(line.empty() ? bad::kNoName : bad::kNoValue);
   name_ = line.substr(0, static_cast<size_t>(colon - line.data()));
   if (name_.empty()) return refuse(bad::kNoName);
-  if (name_[0] == '_' && (name_.starts_with("_e{") || name_.starts_with("_sc|"))) return refuse(bad::kUnsupported);
+  if (name_[0] == '_' && (name_.starts_with("_e{") || name_.starts_with("_sc|")))
+    return refuse(bad::kUnsupported);
   if (name_.find('|') != std::string_view::npos) return refuse(bad::kName);
   if (name_.size() > kMaxKey) return refuse(bad::kTooLong);
   if (!parse_sections(line.substr(name_.size() + 1))) return false;

@@ -16,31 +16,31 @@ enum class Type : uint8_t { counter, gauge, timer, set };
 
 struct Value {
   Number number;
-  std::string_view text;     // of a set: the member
-  bool relative = false;     // of a gauge: written with a sign
+  std::string_view text;  // of a set: the member
+  bool relative = false;  // of a gauge: written with a sign
 };
 
 // Values that share a type and a rate: `1:2|c|@0.5`. Most lines are one section of one value.
 struct Section {
   Type type = Type::counter;
-  bool milliseconds = false;  // `ms`
-  double rate = 1;            // in (0, 1]
+  bool milliseconds = false;      // `ms`
+  double rate = 1;                // in (0, 1]
   uint32_t first = 0, count = 0;  // in Parser::values()
 };
 
 // Why a line was refused: the value of the tag `reason`.
 namespace bad {
-inline constexpr std::string_view kNoValue = "no_value";            // no ':' or nothing behind it
+inline constexpr std::string_view kNoValue = "no_value";  // no ':' or nothing behind it
 inline constexpr std::string_view kNoName = "no_name";
 inline constexpr std::string_view kNoType = "no_type";
 inline constexpr std::string_view kType = "unknown_type";
-inline constexpr std::string_view kValue = "bad_value";             // not a finite number
-inline constexpr std::string_view kRate = "bad_rate";               // not in (0, 1]
-inline constexpr std::string_view kName = "bad_name";               // control bytes, or '|' before the ':'
-inline constexpr std::string_view kTags = "bad_tags";               // control bytes, empty key, two tag fields
+inline constexpr std::string_view kValue = "bad_value";  // not a finite number
+inline constexpr std::string_view kRate = "bad_rate";    // not in (0, 1]
+inline constexpr std::string_view kName = "bad_name";    // control bytes, or '|' before the ':'
+inline constexpr std::string_view kTags = "bad_tags";    // control bytes, empty key, two tag fields
 inline constexpr std::string_view kUtf8 = "bad_utf8";
-inline constexpr std::string_view kTooLong = "too_long";            // name and tags beyond kMaxKey
-inline constexpr std::string_view kUnsupported = "not_supported";   // events, service checks
+inline constexpr std::string_view kTooLong = "too_long";           // name and tags beyond kMaxKey
+inline constexpr std::string_view kUnsupported = "not_supported";  // events, service checks
 }  // namespace bad
 
 class Parser {

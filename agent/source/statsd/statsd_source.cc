@@ -23,9 +23,11 @@ namespace {
 
 constexpr size_t kDatagrams = 64;         // a recvmmsg(2) call takes
 constexpr size_t kDatagramBytes = 65536;  // the largest UDP payload is 65507 bytes
-constexpr int kRoundsBeforeLook = 16;     // recvmmsg calls on a busy socket before the others and commands are looked at
-constexpr int kRoundsAtEnd = 4096;        // the same for a socket that is being closed: a flood must not keep it open
-constexpr size_t kFlushSlice = 4096;      // cells a slice: about 0.3 ms, well within a socket buffer's patience
+constexpr int kRoundsBeforeLook =
+    16;  // recvmmsg calls on a busy socket before the others and commands are looked at
+constexpr int kRoundsAtEnd =
+    4096;  // the same for a socket that is being closed: a flood must not keep it open
+constexpr size_t kFlushSlice = 4096;  // cells a slice: about 0.3 ms, well within a socket buffer's patience
 
 // Gathering. On a real host datagrams arrive singly, and a wake-up costs more (3–6 µs) than taking in a dozen of them. So
 // while traffic flows the receiver sleeps on after a short batch and lets the socket fill, from 1 ms up to 20 ms, towards
@@ -33,7 +35,8 @@ constexpr size_t kFlushSlice = 4096;      // cells a slice: about 0.3 ms, well w
 // would need to fill the receive buffer. Commands still wake it at once, and an idle one sleeps without a timer.
 constexpr int64_t kGatherMinNs = 1'000'000, kGatherMaxNs = 20'000'000;
 constexpr size_t kGatherGoal = 32;
-constexpr int kEmptyGathers = 3;  // in a row before it counts as idle: senders with a beat of their own leave gaps
+constexpr int kEmptyGathers =
+    3;  // in a row before it counts as idle: senders with a beat of their own leave gaps
 constexpr int64_t kBurstBytesPerMs = 200 * 1024;
 
 // The kernel's count of datagrams it had no room for, since the socket was opened (SO_MEMINFO, socket(7),
@@ -41,7 +44,8 @@ constexpr int64_t kBurstBytesPerMs = 200 * 1024;
 uint64_t kernel_drops(int fd) {
   uint32_t info[SK_MEMINFO_VARS] = {};
   socklen_t size = sizeof info;
-  if (::getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size) != 0 || size < (SK_MEMINFO_DROPS + 1) * sizeof info[0])
+  if (::getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &size) != 0 ||
+      size < (SK_MEMINFO_DROPS + 1) * sizeof info[0])
     return 0;
   return info[SK_MEMINFO_DROPS];
 }
@@ -60,7 +64,8 @@ struct StatsdSource::Buffers {
   sockaddr_storage peers[kDatagrams];
 
   Buffers() {
-    void* memory = ::mmap(nullptr, kDatagrams * kDatagramBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* memory = ::mmap(nullptr, kDatagrams * kDatagramBytes, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     bytes = static_cast<char*>(memory);
     for (size_t i = 0; i < kDatagrams; i++) {
@@ -74,7 +79,8 @@ struct StatsdSource::Buffers {
   Buffers(const Buffers&) = delete;
 };
 
-Result<std::shared_ptr<StatsdSource::Socket>> StatsdSource::bind_one(const std::string& url, int64_t receive_buffer) {
+Result<std::shared_ptr<StatsdSource::Socket>> StatsdSource::bind_one(const std::string& url,
+                                                                     int64_t receive_buffer) {
   auto address = parse_listen_address(url);
   if (!address.ok()) return Error{address.error()};
   if (address->scheme != ListenAddress::Scheme::udp)
@@ -93,11 +99,11 @@ Result<std::shared_ptr<StatsdSource::Socket>> StatsdSource::bind_one(const std::
     ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &wanted, sizeof wanted);
   socklen_t size = sizeof got;
   ::getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &got, &size);
-  if (::bind(fd, where->get(), where->size) != 0)
-    return Error{fmt::format("{}: {}", url, errno_text(errno))};
+  if (::bind(fd, where->get(), where->size) != 0) return Error{fmt::format("{}: {}", url, errno_text(errno))};
   SocketAddress bound;
   bound.size = sizeof bound.storage;
-  if (::getsockname(fd, bound.get(), &bound.size) != 0) return Error{fmt::format("{}: {}", url, errno_text(errno))};
+  if (::getsockname(fd, bound.get(), &bound.size) != 0)
+    return Error{fmt::format("{}: {}", url, errno_text(errno))};
   auto listen = from_socket_address(ListenAddress::Scheme::udp, bound);
   if (!listen.ok()) return Error{listen.error()};
   socket->bound = to_string(*listen);
@@ -121,14 +127,15 @@ Result<StatsdSource::Sockets> StatsdSource::bind_all(const StatsdConfig& config,
     } else if (optional_ports_) {
       log::warning("statsd", "not listening: {} (a default: goes on without it)", socket.error());
     } else {
-      return Error{fmt::format("{}: error: {} (stop what listens there, or change listen)", to_string(config.position),
-                               socket.error())};
+      return Error{fmt::format("{}: error: {} (stop what listens there, or change listen)",
+                               to_string(config.position), socket.error())};
     }
   }
   return sockets;
 }
 
-StatsdSource::StatsdSource(Loop& loop, const Clock& clock, const StatsdConfig& config, Inlet inlet, bool optional_ports)
+StatsdSource::StatsdSource(Loop& loop, const Clock& clock, const StatsdConfig& config, Inlet inlet,
+                           bool optional_ports)
     : clock_(clock),
       config_(config),
       inlet_(std::move(inlet)),
@@ -139,9 +146,11 @@ StatsdSource::StatsdSource(Loop& loop, const Clock& clock, const StatsdConfig& c
       aggregator_(aggregator_options(config)),
       bad_limit_(clock) {}
 
-Result<std::unique_ptr<StatsdSource>> StatsdSource::open(Loop& loop, const Clock& clock, const StatsdConfig& config,
-                                                         Inlet inlet, bool optional_ports) {
-  std::unique_ptr<StatsdSource> source(new StatsdSource(loop, clock, config, std::move(inlet), optional_ports));
+Result<std::unique_ptr<StatsdSource>> StatsdSource::open(Loop& loop, const Clock& clock,
+                                                         const StatsdConfig& config, Inlet inlet,
+                                                         bool optional_ports) {
+  std::unique_ptr<StatsdSource> source(
+      new StatsdSource(loop, clock, config, std::move(inlet), optional_ports));
   auto sockets = source->bind_all(config, {});
   if (!sockets.ok()) return Error{sockets.error()};
   source->sockets_ = std::move(*sockets);
@@ -220,7 +229,8 @@ void StatsdSource::report(SelfReport& report) const {
   uint64_t drops = retired_drops_;
   for (const auto& socket : sockets_) drops += kernel_drops(socket->fd.get());
   report.add(self::kSocketDrops, {{"source", config_.name}}, Number::integer(static_cast<int64_t>(drops)));
-  report.add(self::kSourceSeries, {{"source", config_.name}}, Number::integer(static_cast<int64_t>(series_.load())));
+  report.add(self::kSourceSeries, {{"source", config_.name}},
+             Number::integer(static_cast<int64_t>(series_.load())));
 }
 
 std::vector<std::string> StatsdSource::addresses() const {
@@ -243,7 +253,8 @@ void StatsdSource::run() {
     // While gathering only commands wake us; the sockets are read when the time is over, whether or not they have data.
     timespec wait{0, gathering && !flushing ? gather_ns : 0};
     bool forever = !gathering && !flushing && !polls.empty();
-    ::ppoll(polls.data(), gathering ? std::min<size_t>(polls.size(), 1) : polls.size(), forever ? nullptr : &wait, nullptr);
+    ::ppoll(polls.data(), gathering ? std::min<size_t>(polls.size(), 1) : polls.size(),
+            forever ? nullptr : &wait, nullptr);
     bool stopping = false;
     if (polls.empty() || polls[0].revents != 0) {
       eventfd_t ignored;
@@ -278,7 +289,8 @@ void StatsdSource::run() {
     if (stopping) {
       // An interval that was being flushed ends as it began; stop() emits what came after it.
       if (flushing) aggregator_.flush(batch, flushing->time_ms, flushing->interval_ms);
-    } else if (flushing && !aggregator_.flush_some(batch, flushing->time_ms, flushing->interval_ms, kFlushSlice)) {
+    } else if (flushing &&
+               !aggregator_.flush_some(batch, flushing->time_ms, flushing->interval_ms, kFlushSlice)) {
       continue;
     }
     series_.store(aggregator_.series(), std::memory_order_relaxed);
@@ -311,7 +323,8 @@ size_t StatsdSource::receive(Socket& socket) {
   int n = ::recvmmsg(socket.fd.get(), buffers_->messages, kDatagrams, MSG_DONTWAIT, nullptr);
   if (n <= 0) return 0;  // EAGAIN; ECONNREFUSED and the like concern packets that we never sent
   for (size_t i = 0; i < static_cast<size_t>(n); i++)
-    take({static_cast<char*>(buffers_->vectors[i].iov_base), buffers_->messages[i].msg_len}, &buffers_->messages[i].msg_hdr);
+    take({static_cast<char*>(buffers_->vectors[i].iov_base), buffers_->messages[i].msg_len},
+         &buffers_->messages[i].msg_hdr);
   return static_cast<size_t>(n);
 }
 
@@ -326,7 +339,9 @@ void StatsdSource::take(std::string_view datagram, const void* peer) {
     received++;
     Aggregator::Judgement judgement = aggregator_.add(line);
     switch (judgement.verdict) {
-      case Aggregator::Verdict::accepted: accepted++; break;
+      case Aggregator::Verdict::accepted:
+        accepted++;
+        break;
       case Aggregator::Verdict::bad:
         counts_.bad.add(judgement.reason);
         tell_bad(judgement.reason, line, peer);
@@ -347,7 +362,8 @@ void StatsdSource::tell_bad(std::string_view reason, std::string_view line, cons
   const auto* header = static_cast<const msghdr*>(peer);
   SocketAddress address;
   address.size = std::min<socklen_t>(header->msg_namelen, sizeof address.storage);
-  std::copy_n(static_cast<const char*>(header->msg_name), address.size, reinterpret_cast<char*>(&address.storage));
+  std::copy_n(static_cast<const char*>(header->msg_name), address.size,
+              reinterpret_cast<char*>(&address.storage));
   auto from = from_socket_address(ListenAddress::Scheme::udp, address);
   log::warning(config_.name, "line not taken reason={} from={} like_it={} line=\"{}\"", reason,
                from.ok() ? to_string(*from) : "unknown", *held, excerpt(line));

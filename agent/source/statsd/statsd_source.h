@@ -31,8 +31,9 @@ class StatsdSource {
  public:
   // Binds all listeners, then starts the thread. With `optional_ports` (built-in defaults) a listener that cannot be
   // bound is a warning in the log; otherwise the error names address and position.
-  static Result<std::unique_ptr<StatsdSource>> open(Loop& loop, const Clock& clock, const StatsdConfig& config,
-                                                    Inlet inlet, bool optional_ports);
+  static Result<std::unique_ptr<StatsdSource>> open(Loop& loop, const Clock& clock,
+                                                    const StatsdConfig& config, Inlet inlet,
+                                                    bool optional_ports);
   ~StatsdSource();
   StatsdSource(const StatsdSource&) = delete;
 

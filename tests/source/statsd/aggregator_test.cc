@@ -33,7 +33,8 @@ std::vector<std::string> flushed(Aggregator& aggregator, int64_t interval_ms = 1
     if (sample.origin != 0) line += "@" + batch.origins[sample.origin].host;
     if (sample.kind == Kind::distribution) {
       const Distribution& d = batch.distributions[sample.distribution];
-      line += fmt::format(" distribution{} n={} sum={} min={} max={}", batch.view(sample.unit), d.count, d.sum, d.min, d.max);
+      line += fmt::format(" distribution{} n={} sum={} min={} max={}", batch.view(sample.unit), d.count,
+                          d.sum, d.min, d.max);
     } else {
       line += fmt::format(" {} {}", kind_name(sample.kind), text_of(sample.value));
     }
@@ -60,8 +61,9 @@ TEST_CASE("lines that are taken") {
       // Exact where doubles are not: 2^53 + 1, and the largest.
       {{"a:9007199254740993|c", "a:1|c"}, {"a counter 9007199254740994"}},
       {{"a:9223372036854775806|c", "a:1|c"}, {"a counter 9223372036854775807"}},
-      {{"a:9223372036854775807|c", "a:1|c"}, {"a counter 9223372036854775808"}},  // overflow: a double, never negative
-      {{"a:0.1|c", "a:0.2|c", "a:0.3|c"}, {"a counter 0.6"}},                     // compensated
+      {{"a:9223372036854775807|c", "a:1|c"},
+       {"a counter 9223372036854775808"}},                     // overflow: a double, never negative
+      {{"a:0.1|c", "a:0.2|c", "a:0.3|c"}, {"a counter 0.6"}},  // compensated
       {{"a:5|g"}, {"a gauge 5"}},
       {{"a:5|g", "a:+3|g", "a:-2|g"}, {"a gauge 6"}},
       {{"a:-2|g"}, {"a gauge -2"}},  // a delta on an unset gauge starts at 0
@@ -156,7 +158,8 @@ TEST_CASE("lines that are refused change nothing and say why") {
 TEST_CASE("no sum leaves as infinity") {
   Aggregator aggregator({});
   for (int i = 0; i < 3; i++)
-    for (const char* line : {"c:1.7e308|c", "g:+1.7e308|g", "t:1.7e308|ms", "t:-1.7e308|ms"}) aggregator.add(line);
+    for (const char* line : {"c:1.7e308|c", "g:+1.7e308|g", "t:1.7e308|ms", "t:-1.7e308|ms"})
+      aggregator.add(line);
   for (const std::string& line : flushed(aggregator)) {
     INFO(line);
     CHECK(line.find("inf") == std::string::npos);
@@ -200,7 +203,8 @@ TEST_CASE("beyond the limit new series fold, old ones keep flowing, totals stay 
   options.source = "dev";
   Aggregator aggregator(options);
   for (int round = 0; round < 2; round++)
-    for (int i = 0; i < 25; i++) CHECK(aggregator.add(fmt::format("c{}:1|c", i)).verdict == Aggregator::Verdict::accepted);
+    for (int i = 0; i < 25; i++)
+      CHECK(aggregator.add(fmt::format("c{}:1|c", i)).verdict == Aggregator::Verdict::accepted);
   auto gauge = aggregator.add("g:1|g");
   CHECK(gauge.verdict == Aggregator::Verdict::dropped);
   CHECK(gauge.reason == "max_series");
@@ -220,7 +224,8 @@ TEST_CASE("a sender that shuffles tags cannot grow the table without end") {
     aggregator.add(fmt::format("x:1|c|#{}", fmt::join(tags, ",")));
     sent++;
   } while (std::next_permutation(tags.begin(), tags.end()));
-  CHECK(flushed(aggregator) == std::vector<std::string>{fmt::format("x,a=1,b=2,c=3,d=4,e=5 counter {}", sent)});
+  CHECK(flushed(aggregator) ==
+        std::vector<std::string>{fmt::format("x,a=1,b=2,c=3,d=4,e=5 counter {}", sent)});
 }
 
 TEST_CASE("a flush in slices loses no line that comes in between") {
@@ -247,9 +252,15 @@ TEST_CASE("any mutation of a line is judged and never harms") {
     for (uint32_t n = random() % 4; n-- > 0 && !line.empty();) {
       size_t at = random() % line.size();
       switch (random() % 3) {
-        case 0: line[at] = static_cast<char>(random()); break;
-        case 1: line.erase(at, 1); break;
-        default: line.insert(at, 1, ":|#@,+-.c"[random() % 9]); break;
+        case 0:
+          line[at] = static_cast<char>(random());
+          break;
+        case 1:
+          line.erase(at, 1);
+          break;
+        default:
+          line.insert(at, 1, ":|#@,+-.c"[random() % 9]);
+          break;
       }
     }
     auto judgement = aggregator.add(line);
