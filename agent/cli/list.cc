@@ -22,7 +22,7 @@ void list_sources() {
   print_row("host", "what /proc says, see: runnel list collectors");
 }
 
-void list_collectors_() {
+void print_collectors() {
   for (const CollectorInfo& collector : list_collectors())
     print_row(collector.name,
               fmt::format("{}{}", collector.help, collector.by_default ? "" : " (not by default)"));
@@ -108,7 +108,7 @@ int list(const Arguments& arguments) {
     fmt::print("sources:\n");
     list_sources();
     fmt::print("collectors:\n");
-    list_collectors_();
+    print_collectors();
     fmt::print("encodings:\n");
     list_encodings();
     fmt::print("sinks:\n");
@@ -126,7 +126,7 @@ int list(const Arguments& arguments) {
   if (what == "sources") {
     list_sources();
   } else if (what == "collectors") {
-    list_collectors_();
+    print_collectors();
   } else if (what == "encodings") {
     list_encodings();
   } else {

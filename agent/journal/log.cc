@@ -114,7 +114,7 @@ uint64_t Log::append(Batch batch, const std::function<void()>& on_accepted) {
     for (auto& [name, reader] : readers_) {
       if (reader->closed_) continue;
       reader->appended_ += n;
-      auto room = [&] {
+      auto room = [this, &entry, &reader = reader] {
         return reader->queued_bytes_ + reader->in_flight_bytes_ + entry.bytes <=
                static_cast<size_t>(max_bytes_);
       };
