@@ -24,7 +24,7 @@ def main():
         shutil.copytree(example, f"{folder}/example")
         # No flags or variables of this build: a stranger's project.
         environment = {name: value for name, value in os.environ.items() if name not in ("CFLAGS", "LDFLAGS", "CPATH")}
-        run(cmake, "-S", f"{folder}/example", "-B", f"{folder}/build", f"-DCMAKE_PREFIX_PATH={folder}/prefix",
+        run(cmake, "-G", "Ninja", "-S", f"{folder}/example", "-B", f"{folder}/build", f"-DCMAKE_PREFIX_PATH={folder}/prefix",
             "-DCMAKE_C_FLAGS=-Werror -pedantic", env=environment)
         run(cmake, "--build", f"{folder}/build", env=environment)
         run(program, env={**environment, "RUNNEL_EXAMPLE": f"{folder}/build/unixgram.so"})
