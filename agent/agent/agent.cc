@@ -165,7 +165,7 @@ Status Agent::start_sources() {
            .once) {  // one round asks those that can be asked; listeners stay with the service that may be running
     for (const StatsdConfig& config : config_.statsd) {
       if (!config.enabled) continue;
-      auto source = open_statsd(config);
+      auto source = open_statsd(config, false);
       if (!source.ok()) return Error{source.error()};
       statsd_[config.name].source = std::move(*source);
     }
@@ -175,13 +175,14 @@ Status Agent::start_sources() {
   return {};
 }
 
-Result<std::unique_ptr<statsd::StatsdSource>> Agent::open_statsd(const StatsdConfig& config) {
+Result<std::unique_ptr<statsd::StatsdSource>> Agent::open_statsd(const StatsdConfig& config,
+                                                                 bool share_ports) {
   StatsdEntry& entry = statsd_[config.name];
   entry.tags = std::make_shared<StringMap>(config.tags);
   auto source = statsd::StatsdSource::open(
       loop_, clock_, config,
       [this, tags = entry.tags](Batch&& batch) { pipeline_.push(std::move(batch), tags.get()); },
-      config_.built_in);
+      config_.built_in, share_ports);
   if (!source.ok()) statsd_.erase(config.name);
   return source;
 }
@@ -339,16 +340,25 @@ void Agent::read_tags_file(bool at_start) {
     return;
   }
   auto text = read_file(path, 64 << 10);
-  if (text.ok() && *text == tags_file_seen_ && !at_start) return;
-  auto tags = text.ok() ? parse_tags_file(*text) : Result<StringMap>(Error{text.error()});
-  if (!tags.ok()) {
-    // The tags that were read last stay: a file that is being rewritten must not rename every series.
-    if (limit_.allow("tags_file")) log::warning("agent", "tags_file {}: {}", path, tags.error());
+  std::string seen = text.ok() ? *text : "error: " + text.error();
+  if (seen == tags_file_seen_ && !at_start) return;
+  tags_file_seen_ = seen;
+  // A file that is being rewritten must not rename every series: what was read last stays until all of it is good. At
+  // the start there is nothing to stay with, so the good lines count.
+  if (!text.ok()) {
+    log::warning("agent", "tags_file {}: {}", text.error(),
+                 at_start ? "no tags of it" : "the tags read last stay");
     return;
   }
-  tags_file_seen_ = *text;
-  pipeline_.set_file_tags(*tags);
-  log::info("agent", "tags_file {}: tags={}", path, tags->size());
+  TagsFile file = parse_tags_file(*text);
+  for (size_t i = 0; i < std::min<size_t>(file.errors.size(), 5); i++)
+    log::warning("agent", "tags_file {}: {}", path, file.errors[i]);
+  if (!file.errors.empty() && !at_start) {
+    log::warning("agent", "tags_file {}: bad lines={}, the tags read last stay", path, file.errors.size());
+    return;
+  }
+  pipeline_.set_file_tags(file.tags);
+  log::info("agent", "tags_file {}: tags={} bad_lines={}", path, file.tags.size(), file.errors.size());
 }
 
 // ---- the end ----------------------------------------------------------------------------------------------------
@@ -366,7 +376,7 @@ void Agent::begin_stop() {
   if (stopping_) {
     if (!abandoned_) log::warning("agent", "asked to stop again: ending at once");
     abandoned_ = true;
-    drain_deadline_ms_ = 0;
+    drain_deadline_ms_ = std::min(drain_deadline_ms_, loop_.now_ms());
     check_drained();
     return;
   }
@@ -376,34 +386,40 @@ void Agent::begin_stop() {
               format_duration(config_.agent.shutdown_timeout_ms));
     notify_service_manager("STOPPING=1");
   }
+  host_timer_.reset();
+  if (scripts_) scripts_->stop();
+  drain_deadline_ms_ = loop_.now_ms() + config_.agent.shutdown_timeout_ms;
+  drain_timer_->start(0, kDrainPollMs);
+}
+
+// Hooks that were running have ended and said what they had to say: now the aggregates, then the outputs.
+void Agent::drain_outputs() {
+  draining_ = true;
   Tick last{clock_.wall_ms(), 1, 0};
   if (interval_timer_) last = interval_timer_->cut();
   last.interval_ms += held_interval_ms_;
   interval_timer_.reset();
-  host_timer_.reset();
-  if (scripts_) scripts_->stop();
   for (auto& [name, entry] : statsd_) entry.source->stop(last);
   if (config_.agent.self_metrics && !setup_.once) push_self_metrics(last.time_ms);
-  drain_deadline_ms_ = loop_.now_ms() + config_.agent.shutdown_timeout_ms;
   for (auto& [name, output] : outputs_) output->drain();
-  drain_timer_->start(0, kDrainPollMs);
 }
 
 void Agent::check_drained() {
+  int64_t now = loop_.now_ms();
+  if (!draining_ && ((!scripts_ || scripts_->idle()) || now >= drain_deadline_ms_)) drain_outputs();
+  if (!draining_) return;
   bool all_ended = true;
   for (auto& [name, output] : outputs_) all_ended &= output->join_for(0);
   for (Retiring& retiring : retiring_) all_ended &= retiring.output->join_for(0);
-  bool hooks_gone = !scripts_ || scripts_->idle();
-  if (all_ended && hooks_gone) {
+  if (all_ended) {
     finish();
     return;
   }
-  int64_t now = loop_.now_ms();
-  if (!all_ended && now >= drain_deadline_ms_) {
+  if (now >= drain_deadline_ms_) {
     for (auto& [name, output] : outputs_) output->abandon();
     for (Retiring& retiring : retiring_) retiring.output->abandon();
   }
-  if (now >= drain_deadline_ms_ + kLetGoMs || (abandoned_ && all_ended)) finish();
+  if (now >= drain_deadline_ms_ + kLetGoMs) finish();
 }
 
 void Agent::finish() {

@@ -59,7 +59,7 @@ class Agent {
 
   // sources
   Status start_sources();
-  Result<std::unique_ptr<statsd::StatsdSource>> open_statsd(const StatsdConfig& config);
+  Result<std::unique_ptr<statsd::StatsdSource>> open_statsd(const StatsdConfig& config, bool share_ports);
   ScriptContext script_context();
   void start_scripts();
   void start_host();
@@ -86,6 +86,7 @@ class Agent {
   void apply_scripts();
   void run_once_round();
   void begin_stop();
+  void drain_outputs();
   void check_drained();
   void finish();
 
@@ -121,7 +122,7 @@ class Agent {
   std::vector<std::unique_ptr<SignalWatch>> signals_;
   std::unique_ptr<Timer> drain_timer_, retire_timer_;
   int64_t drain_deadline_ms_ = 0;
-  bool stopping_ = false, abandoned_ = false;
+  bool stopping_ = false, draining_ = false, abandoned_ = false;
   bool once_delivered_ = true;
 };
 

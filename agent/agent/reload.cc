@@ -142,18 +142,23 @@ void Agent::apply_scripts() {
 Status Agent::apply_sources(const Config& next) {
   std::vector<std::string> opened;
   std::vector<std::pair<std::string, StatsdConfig>> changed;
+  auto share_ports = [&](bool share) {
+    for (auto& [name, entry] : statsd_) entry.source->share_ports(share);
+  };
+  share_ports(true);
   auto undo = [&](const std::string& error) {
     for (const std::string& name : opened) statsd_.erase(name);
     for (const auto& [name, config] : changed)
       if (Status back = statsd_[name].source->reconfigure(config); !back.ok())
         log::error(name, "a listener could not be taken back: {}", back.error());
+    share_ports(false);
     return Error{error};
   };
   for (const StatsdConfig& wanted : next.statsd) {
     if (!wanted.enabled) continue;
     auto it = statsd_.find(wanted.name);
     if (it == statsd_.end()) {
-      auto source = open_statsd(wanted);
+      auto source = open_statsd(wanted, true);
       if (!source.ok()) return undo(source.error());
       statsd_[wanted.name].source = std::move(*source);
       opened.push_back(wanted.name);
@@ -176,6 +181,7 @@ Status Agent::apply_sources(const Config& next) {
       ++it;
     }
   }
+  share_ports(false);
   return {};
 }
 

@@ -1,5 +1,7 @@
 #include "base/log.h"
 
+#include <limits.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,6 +32,36 @@ struct Name {
 };
 constexpr Name kNames[] = {{"DEBUG", 7}, {"INFO", 6}, {"WARNING", 4}, {"ERROR", 3}};
 
+// A reader of stderr that has stopped reading (a pager, a full pipe) must not stop the agent: what does not go out
+// within kPatienceMs is dropped and counted, and while it stays so, further lines are dropped at once. A pipe that polls
+// as writable takes at least PIPE_BUF bytes without blocking (pipe(7)), so longer lines are cut.
+constexpr int kPatienceMs = 50;
+constexpr size_t kMaxLine = PIPE_BUF;
+std::atomic<uint64_t> g_lost{0};
+
+void write_line(std::string_view line) {
+  pollfd ready{STDERR_FILENO, POLLOUT, 0};
+  if (::poll(&ready, 1, g_lost.load() > 0 ? 0 : kPatienceMs) != 1 || (ready.revents & POLLOUT) == 0) {
+    g_lost++;
+    return;
+  }
+  if (uint64_t lost = g_lost.exchange(0); lost > 0) {
+    std::string told = fmt::format("WARNING log: lines={} were lost, because nobody read stderr\n", lost);
+    (void)write_all(STDERR_FILENO, told);
+    if (::poll(&ready, 1, 0) != 1) {
+      g_lost++;
+      return;
+    }
+  }
+  std::string cut;
+  if (line.size() > kMaxLine) {
+    cut = std::string(line.substr(0, kMaxLine - 5)) + "…\n";
+    line = cut;
+  }
+  // A log that cannot be written has nowhere to complain to.
+  (void)write_all(STDERR_FILENO, line);
+}
+
 }  // namespace
 
 void set_level(Level level) {
@@ -55,8 +87,7 @@ void write(Level level, std::string_view component, std::string_view text) {
                    parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, now.tv_nsec / 1'000'000);
   }
   fmt::format_to(out, "{} {}: {}\n", name.word, component, escape_control(text));
-  // A log that cannot be written has nowhere to complain to.
-  (void)write_all(STDERR_FILENO, {line.data(), line.size()});
+  write_line({line.data(), line.size()});
 }
 
 }  // namespace runnel::log

@@ -97,6 +97,16 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+// Of a UTF-8 sequence: C1 controls, line separators, and marks that turn the direction of the text around it. Terminals
+// act on the first, readers are deceived by the others (Unicode TR 36).
+bool deceives(std::string_view sequence) {
+  if (sequence.size() == 2) return sequence[0] == '\xc2' && static_cast<unsigned char>(sequence[1]) < 0xa0;
+  if (sequence.size() != 3 || sequence[0] != '\xe2') return false;
+  auto second = static_cast<unsigned char>(sequence[1]), third = static_cast<unsigned char>(sequence[2]);
+  if (second == 0x80) return third == 0x8e || third == 0x8f || (third >= 0xa8 && third <= 0xae);
+  return second == 0x81 && third >= 0xa6 && third <= 0xa9;
+}
+
 std::string escape_control(std::string_view text) {
   std::string out;
   out.reserve(text.size());
@@ -114,6 +124,9 @@ std::string escape_control(std::string_view text) {
         fmt::format_to(std::back_inserter(out), "\\x{:02x}", c);
       }
       n = 1;
+    } else if (n > 1 && deceives(text.substr(0, n))) {
+      for (char byte : text.substr(0, n))
+        fmt::format_to(std::back_inserter(out), "\\x{:02x}", static_cast<unsigned char>(byte));
     } else {
       out.append(text.substr(0, n));
     }
@@ -123,8 +136,12 @@ std::string escape_control(std::string_view text) {
 }
 
 std::string excerpt(std::string_view text, size_t limit) {
-  if (text.size() <= limit) return escape_control(text);
-  return escape_control(text.substr(0, limit)) + "…";
+  std::string quoted;
+  for (char c : text.substr(0, limit)) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return escape_control(quoted) + (text.size() > limit ? "…" : "");
 }
 
 bool valid_utf8(std::string_view text) {

@@ -12,9 +12,11 @@
 
 namespace runnel {
 
-// Control characters and bytes that are not UTF-8 as \n, \t, \xNN: for log lines and messages.
+// Control characters (C1 and marks that reorder text as well) and bytes that are not UTF-8 as \n, \t, \xNN: for log
+// lines and messages.
 std::string escape_control(std::string_view text);
-// The same, cut to `limit` bytes of input with "…" behind it: for samples of bad input.
+// The same for samples of bad input that stand between quotes: quotes and
+// backslashes with a backslash, cut to `limit` bytes with "…" behind it.
 std::string excerpt(std::string_view text, size_t limit = 80);
 
 bool valid_utf8(std::string_view text);

@@ -1,4 +1,5 @@
 #include <malloc.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <exception>
@@ -20,6 +21,7 @@ std::string own_executable() {
 }  // namespace
 
 int run(const Arguments& arguments) {
+  ::signal(SIGHUP, SIG_IGN);  // until there is something to reload
   // A few threads that allocate little: one arena more than the main one, instead of eight a core.
   ::mallopt(M_ARENA_MAX, 2);
   SinkRegistry registry;

@@ -17,6 +17,7 @@ namespace {
 constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kForever = int64_t{3600} * 1000 * kMs;  // a poke or data ends every wait for data
 constexpr int kRejectRequests = 32;
+constexpr int64_t kMinPayload = 1024;
 
 }  // namespace
 
@@ -147,7 +148,7 @@ Selection Output::gather() {
   int64_t deadline = 0;
   bool full = false;
   while (!full && !abandoned_) {
-    if (reopen_.exchange(false)) sink_->reopen();
+    if (reopen_.exchange(false)) reopen_now();
     std::optional<LogEntry> entry = std::exchange(carry_, std::nullopt);
     if (!entry) {
       int64_t wait_ns = taken_.empty() ? (sink_->has_tick() ? 1000 * kMs : kForever)
@@ -263,7 +264,7 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
   runnel_payload payload = builder_.payload();
   for (uint32_t attempt = 1;; attempt++) {
     if (abandoned_) return Verdict::abandoned;
-    if (reopen_.exchange(false)) sink_->reopen();
+    if (reopen_.exchange(false)) reopen_now();
     payload.attempt = attempt;
     runnel_answer answer{};
     answer.struct_size = sizeof answer;
@@ -290,8 +291,10 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
         return Verdict::done;
       }
       case RUNNEL_SPLIT:
-        max_bytes_ =
-            std::max<int64_t>(1024, std::min(max_bytes_, static_cast<int64_t>(builder_.bytes() / 2)));
+        // Once a payload, not for each of its halves: one answer says one thing about the limit.
+        if (item.selection.path.empty())
+          max_bytes_ = std::max<int64_t>(kMinPayload,
+                                         std::min(max_bytes_, static_cast<int64_t>(builder_.bytes() / 2)));
         if (limit_.allow("split"))
           log::warning(config_.name,
                        "payload of {} bytes is too large for the other side: split, and smaller from now "
@@ -302,6 +305,12 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
         return Verdict::reject;
       case RUNNEL_HOLD: {
         retries_++;
+        if (draining_) {
+          // Nobody will act within the time that a stop has.
+          tell_failure("held, an operator must act: not waited for at the end", 0, last_message_);
+          abandoned_ = true;
+          return Verdict::abandoned;
+        }
         tell_failure("held, an operator must act", times_.hold_ms, last_message_);
         if (!wait(times_.hold_ms)) return Verdict::abandoned;
         break;
@@ -365,6 +374,11 @@ void Output::by_sample(const runnel_answer& answer, runnel_outcome whole, std::v
   }
 }
 
+void Output::reopen_now() {
+  sink_->reopen();
+  max_bytes_ = config_.batch.max_bytes;
+}
+
 bool Output::wait(int64_t ms) {
   if (ms > 0 && !abandoned_) reader_.pause(ms * kMs);
   return !abandoned_;
@@ -412,8 +426,9 @@ void Output::drop(const Selection& selection, const char* reason, const std::str
                                                   : batch.events[index - batch.samples.size()].series;
   std::string key;
   append_series_key(key, batch.view(series));
-  log::error(config_.name, "dropped records={} reason={} source={} first=\"{}\" message=\"{}\" like_it={}",
-             selection.records(), reason, batch.source(), excerpt(key, 200), excerpt(message, 300), *held);
+  log::error(config_.name, "dropped records={} reason={} source={} first=\"{}\" message=\"{}\"{}",
+             selection.records(), reason, batch.source(), excerpt(key, 200), excerpt(message, 300),
+             *held > 0 ? fmt::format(" like_it={}", *held) : "");
 }
 
 void Output::tell_failure(const char* what, int64_t wait_ms, const std::string& message) {
@@ -427,6 +442,8 @@ void Output::tell_delivered() {
   if (failures_ > 0) log::info(config_.name, "delivering again after failures={}", failures_);
   failures_ = 0;
   backoff_.reset();
+  // Back up slowly from what was once too large: the limit may have been a proxy's mood.
+  max_bytes_ = std::min(config_.batch.max_bytes, max_bytes_ + max_bytes_ / 32 + kMinPayload);
 }
 
 }  // namespace runnel

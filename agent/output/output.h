@@ -79,6 +79,7 @@ class Output {
   Verdict send(Item& item, std::vector<Item>& work);
   void by_sample(const runnel_answer& answer, runnel_outcome whole, std::vector<Item>& work);
   bool wait(int64_t ms);  // false: abandoned
+  void reopen_now();
   void give_back(std::vector<Item>& work, const Selection& rejected);
   void drop(const Selection& selection, const char* reason, const std::string& message);
   void tell_failure(const char* what, int64_t wait_ms, const std::string& message);

@@ -2,12 +2,17 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <elf.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <link.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
+#include <cstring>
 #include <memory>
 
 #include "base/fd.h"
@@ -34,17 +39,44 @@ std::string beside_executable() {
   return dir + "/../lib/runnel/plugins";
 }
 
-// What others may write to runs as us: refuse it (reference: every component would be better still; the folder and the
-// file are what a careless install gets wrong).
+// What others may write to runs as us: the file and every folder on its way belong to root or to us, and nobody else may
+// write there. A sticky folder such as /tmp is safe on the way: others cannot rename in it what is not theirs.
 Status check_owner(const std::string& path) {
-  std::string dir = path.substr(0, path.find_last_of('/') + 1);
-  for (const std::string& p : {dir, path}) {
+  std::unique_ptr<char, void (*)(void*)> real(::realpath(path.c_str(), nullptr), ::free);
+  if (!real) return Error{fmt::format("{}: {}", path, errno_text(errno))};
+  std::string whole = real.get();
+  for (size_t end = whole.size(); end != std::string::npos;
+       end = end == 0 ? std::string::npos : whole.rfind('/', end - 1)) {
+    std::string part = end == 0 ? "/" : whole.substr(0, end);
     struct stat st {};
-    if (::stat(p.c_str(), &st) != 0) return Error{fmt::format("{}: {}", p, errno_text(errno))};
+    if (::stat(part.c_str(), &st) != 0) return Error{fmt::format("{}: {}", part, errno_text(errno))};
     if (st.st_uid != 0 && st.st_uid != ::geteuid())
-      return Error{fmt::format("{}: owned by neither root nor the agent's user (chown root {})", p, p)};
-    if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (st.st_mode & S_ISVTX) == 0)
-      return Error{fmt::format("{}: others may write to it (chmod go-w {})", p, p)};
+      return Error{fmt::format("{}: owned by neither root nor the agent's user (chown root {})", part, part)};
+    bool sticky_folder = S_ISDIR(st.st_mode) && (st.st_mode & S_ISVTX) != 0;
+    if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && !sticky_folder)
+      return Error{fmt::format("{}: others may write to it (chmod go-w {})", part, part)};
+  }
+  return {};
+}
+
+// dlopen(3) maps what the headers promise; where the file is shorter, touching it is SIGBUS and not an error. So the
+// promise is compared with the file first (elf(5)).
+Status check_complete(const std::string& path) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat st {};
+  if (!fd.valid() || ::fstat(fd.get(), &st) != 0)
+    return Error{fmt::format("{}: {}", path, errno_text(errno))};
+  ElfW(Ehdr) header{};
+  if (!S_ISREG(st.st_mode) || ::pread(fd.get(), &header, sizeof header, 0) != sizeof header ||
+      std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
+    return Error{fmt::format("{}: is no shared object", path)};
+  auto size = static_cast<uint64_t>(st.st_size);
+  for (size_t i = 0; i < header.e_phnum; i++) {
+    ElfW(Phdr) segment{};
+    auto at = static_cast<off_t>(header.e_phoff + i * sizeof segment);
+    if (::pread(fd.get(), &segment, sizeof segment, at) != sizeof segment || segment.p_offset > size ||
+        segment.p_filesz > size - segment.p_offset)
+      return Error{fmt::format("{}: is cut short (install it again)", path)};
   }
   return {};
 }
@@ -89,6 +121,7 @@ Result<const runnel_sink*> SinkRegistry::find(const std::string& sink) {
 Result<const runnel_sink*> SinkRegistry::load(const std::string& path) {
   if (auto it = loaded_.find(path); it != loaded_.end()) return it->second;
   if (Status owner = check_owner(path); !owner.ok()) return Error{"plugin " + owner.error()};
+  if (Status complete = check_complete(path); !complete.ok()) return Error{"plugin " + complete.error()};
   void* object = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (object == nullptr) return Error{fmt::format("plugin {}: {}", path, ::dlerror())};
   auto descriptor = reinterpret_cast<runnel_sink_descriptor_fn>(::dlsym(object, "runnel_sink_descriptor"));

@@ -84,21 +84,23 @@ void Pipeline::complete_origins(Batch& batch) const {
   }
 }
 
-Result<StringMap> parse_tags_file(const std::string& text) {
-  StringMap tags;
+TagsFile parse_tags_file(const std::string& text) {
+  TagsFile file;
   int number = 0;
   for (std::string_view raw : split(text, '\n')) {
     number++;
     std::string_view line = trim(raw);
     if (line.empty() || line.starts_with('#')) continue;
     size_t colon = line.find(':');
-    if (colon == std::string_view::npos || trim(line.substr(0, colon)).empty())
-      return Error{fmt::format("line {}: \"{}\" is not `key: value`", number, excerpt(line))};
-    if (!valid_utf8(line) || has_control(line))
-      return Error{fmt::format("line {}: not printable UTF-8", number)};
-    tags[std::string(trim(line.substr(0, colon)))] = std::string(trim(line.substr(colon + 1)));
+    if (colon == std::string_view::npos || trim(line.substr(0, colon)).empty()) {
+      file.errors.push_back(fmt::format("line {}: \"{}\" is not `key: value`", number, excerpt(line)));
+    } else if (!valid_utf8(line) || has_control(line)) {
+      file.errors.push_back(fmt::format("line {}: not printable UTF-8", number));
+    } else {
+      file.tags[std::string(trim(line.substr(0, colon)))] = std::string(trim(line.substr(colon + 1)));
+    }
   }
-  return tags;
+  return file;
 }
 
 }  // namespace runnel

@@ -43,7 +43,11 @@ class Pipeline {
   StringMap tags_, pinned_, resource_, file_tags_;
 };
 
-// tags_file: `key: value` a line; empty lines and those that begin with '#' are skipped. Errors name the line.
-Result<StringMap> parse_tags_file(const std::string& text);
+// tags_file: `key: value` a line; empty lines and those that begin with '#' are skipped.
+struct TagsFile {
+  StringMap tags;                   // of the good lines
+  std::vector<std::string> errors;  // `line N: …`
+};
+TagsFile parse_tags_file(const std::string& text);
 
 }  // namespace runnel

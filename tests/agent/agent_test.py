@@ -3,10 +3,11 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 import unittest
 
-from support.agent import Agent
+from support.agent import RUNNEL, Agent
 from support.http_server import Server
 from support.run import main
 from support.servers import Folder, free_port, wait_for
@@ -231,6 +232,65 @@ url = "http://127.0.0.1:{free_port()}/"
         agent.process.send_signal(signal.SIGTERM)
         self.assertEqual(agent.process.wait(10), 0)
         self.assertLess(time.monotonic() - start, 5)
+
+    def test_what_a_hook_has_said_when_the_stop_comes_is_delivered(self):
+        hooks = self.hooks(slow="#!/bin/sh\necho said 1\nexec sleep 30\n")
+        agent = self.start(f'''
+[source.scripts]
+dir = "{hooks}"
+timeout = "60s"
+interval = "60s"
+[output.out]
+sink = "stdout"
+encoding = "json"
+filter = "key = said"
+''')
+        time.sleep(1)
+        self.assertEqual(agent.stop(), 0)
+        self.assertEqual([r["value"] for r in records(agent.output())], [1], agent.log())
+
+    def test_a_stderr_that_nobody_reads_stops_nothing(self):
+        path = os.path.join(self.folder.path, "out.json")
+        config = self.folder.write("deaf.toml", f'''
+[agent]
+interval = "1s"
+state_dir = "{self.folder.path}/state"
+[source.statsd]
+listen = ["udp://127.0.0.1:{(port := free_port())}"]
+[output.file]
+sink = "file"
+path = "{path}"
+batch = {{ max_age = "50ms" }}
+filter = "key = heard"
+''')
+        read, write = os.pipe()
+        process = subprocess.Popen([RUNNEL, "run", "--config", config], stdin=subprocess.DEVNULL, stderr=write)
+        self.addCleanup(process.kill)
+        os.close(write)
+        self.addCleanup(os.close, read)
+        os.set_blocking(read, True)
+        text = b""
+        while b"ready" not in text:
+            text += os.read(read, 4096)
+        for _ in range(2000):  # each a line of log, until the pipe is full
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.0005)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"heard:1|c", ("127.0.0.1", port))
+        wait_for(lambda: os.path.exists(path) and "heard" in open(path, encoding="utf-8").read(), "nothing delivered")
+        process.terminate()
+        self.assertEqual(process.wait(15), 0)
+
+    def test_closed_standard_descriptors_are_not_taken_for_others(self):
+        config = self.folder.write("closed.toml", f'[agent]\nstate_dir = "{self.folder.path}/state"\n'
+                                   '[source.statsd]\nlisten = ["udp://127.0.0.1:0"]\n[output.out]\nsink = "stdout"\n')
+        for closed in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+            process = subprocess.Popen(["/bin/sh", "-c", f'exec "{RUNNEL}" run --config "{config}" {closed}'],
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self.addCleanup(process.kill)
+            time.sleep(0.5)
+            process.terminate()
+            self.assertEqual(process.wait(15), 0, closed)
 
     def test_the_last_partial_interval_is_delivered(self):
         agent = self.start("""

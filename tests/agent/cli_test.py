@@ -1,6 +1,7 @@
 """The command line as INTERFACE describes it: what is printed where, and exit codes."""
 import json
 import os
+import shutil
 import socket
 import subprocess
 import unittest
@@ -138,7 +139,13 @@ const void *runnel_sink_descriptor(void) { return &old; }
 """)
         old = os.path.join(self.folder.path, "old.so")
         subprocess.run(["cc", "-shared", "-fPIC", "-o", old, source], check=True, timeout=60)
-        for plugin, what in [(fake, "fake.so"), (old, "speaks ABI version 7, this agent speaks 1"), ("/nonexistent.so", "nonexistent")]:
+        short = os.path.join(self.folder.path, "short.so")
+        with open(old, "rb") as whole, open(short, "wb") as part:
+            part.write(whole.read()[:2000])
+        sticky = os.path.join(self.folder.path, "sticky.so")
+        shutil.copy(old, sticky)
+        os.chmod(sticky, 0o1777)
+        for plugin, what in [(fake, "fake.so"), (short, "cut short"), (sticky, f"chmod go-w {sticky}"), (old, "speaks ABI version 7, this agent speaks 1"), ("/nonexistent.so", "nonexistent")]:
             path = self.write(f'[output.out]\nsink = "{plugin}"\n')
             code, out, _ = runnel("check", "--config", path)
             self.assertEqual(code, 2, plugin)

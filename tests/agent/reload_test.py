@@ -1,6 +1,7 @@
 """SIGHUP: what changed is changed, what did not is not disturbed, and a bad file changes nothing."""
 import json
 import os
+import socket
 import unittest
 
 from support.agent import Agent
@@ -88,7 +89,6 @@ batch = {{ max_age = "50ms" }}
         self.assertEqual(agent.stop(), 0)
 
     def test_a_port_that_is_taken_undoes_the_whole_reload(self):
-        import socket
         taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.addCleanup(taken.close)
         taken.bind(("127.0.0.1", 0))
@@ -100,6 +100,35 @@ batch = {{ max_age = "50ms" }}
         with agent.statsd() as statsd:
             statsd.send("kept:1|c")
             wait_for(lambda: self.written("kept"), agent.log)
+        self.assertEqual(agent.stop(), 0)
+
+    def test_listeners_move_between_addresses_and_sources(self):
+        first, second = free_port(), free_port()
+        two = lambda a, b, host="127.0.0.1", name="one": f'''
+[[source.statsd]]
+name = "{name}"
+listen = ["udp://{host}:{a}"]
+[[source.statsd]]
+name = "two"
+listen = ["udp://127.0.0.1:{b}"]
+[output.file]
+sink = "file"
+path = "{self.out}"
+batch = {{ max_age = "50ms" }}
+'''
+        agent = self.start(two(first, second))
+        steps = [two(second, first), two(second, first, host="0.0.0.0"), two(second, first, host="0.0.0.0", name="other")]
+        for i, config in enumerate(steps):
+            self.rewrite(config)
+            wait_for(lambda: agent.log().count("agent: reloaded") == i + 1, agent.log)
+            for port in (first, second):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                    sender.sendto(f"moved{i}:1|c".encode(), ("127.0.0.1", port))
+            wait_for(lambda: sum(r["value"] for r in self.written(f"moved{i}")) == 2, agent.log)
+        # What was shared for the move is not shared now.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.assertRaises(OSError, thief.bind, ("127.0.0.1", first))
         self.assertEqual(agent.stop(), 0)
 
     def test_an_output_that_changes_keeps_what_it_had_not_delivered(self):

@@ -51,6 +51,10 @@ TEST_CASE("hostile bytes are escaped and UTF-8 is left alone") {
   CHECK(escape_control("grün") == "grün");
   CHECK(escape_control("\xff\xc0\x80") == "\\xff\\xc0\\x80");
   CHECK(escape_control("\xed\xa0\x80") == "\\xed\\xa0\\x80");  // a surrogate
+  CHECK(escape_control("a\xc2\x9b b\xe2\x80\xae c") ==
+        "a\\xc2\\x9b b\\xe2\\x80\\xae c");  // CSI, right-to-left
+  CHECK(escape_control("naïve — “é”") == "naïve — “é”");
+  CHECK(excerpt("say \"a\\b\"\n") == "say \\\"a\\\\b\\\"\\n");
   CHECK(valid_utf8("grün € 😀"));
   for (const char* bad :
        {"\xff", "\xc3", "\xe2\x82", "\xf0\x9f\x98", "\xf4\x90\x80\x80", "\xc0\xaf", "\xe0\x80\xaf"})

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -254,6 +255,23 @@ TEST_CASE("too large is split; a single record that is too large is dropped") {
   rig.check_balance();
   CHECK(rig.reader.snapshot().dropped.at("too_large") == 1);
   CHECK(rig.peer.arrived.size() == 99);
+}
+
+TEST_CASE("batches grow back after one answer that they are too large") {
+  Rig rig;
+  rig.config.batch.max_events = 1000;
+  std::atomic<bool> mood{true};
+  rig.peer.answer = [&](const Call&, runnel_answer&) {
+    return mood.exchange(false) ? RUNNEL_SPLIT : RUNNEL_DELIVERED;
+  };
+  rig.start();
+  rig.append(0, 1000);
+  REQUIRE(rig.eventually([&] { return rig.reader.snapshot().delivered == 1000; }));
+  for (int i = 1; i < 400; i++) rig.append(i * 1000, 1000);
+  rig.drain();
+  rig.check_balance();
+  CHECK(std::any_of(rig.peer.calls.end() - 50, rig.peer.calls.end(),
+                    [](const Call& call) { return call.samples == 1000; }));
 }
 
 TEST_CASE("a sink that answers for each sample gets exactly the others again") {

@@ -78,11 +78,13 @@ TEST_CASE("a host and a time that the sender has said are kept; events get tags 
   CHECK(bench.push(Batch("empty")) == nullptr);
 }
 
-TEST_CASE("a tags file is read a line at a time") {
-  auto tags = parse_tags_file("# cloud\nrole: db\n\n  zone :  eu-1a:x \nempty:\n");
-  REQUIRE(tags.ok());
-  CHECK(*tags == StringMap{{"role", "db"}, {"zone", "eu-1a:x"}, {"empty", ""}});
+TEST_CASE("a tags file is read a line at a time, and a bad line costs only itself") {
+  TagsFile file = parse_tags_file("# cloud\nrole: db\n\n  zone :  eu-1a:x \nempty:\n");
+  CHECK(file.errors.empty());
+  CHECK(file.tags == StringMap{{"role", "db"}, {"zone", "eu-1a:x"}, {"empty", ""}});
   for (const char* bad : {"nonsense", "a: b\n: c", "a: \x01", "a: \xff"})
-    CHECK_FALSE(parse_tags_file(bad).ok());
-  CHECK(parse_tags_file("a: b\nnonsense").error() == "line 2: \"nonsense\" is not `key: value`");
+    CHECK(parse_tags_file(bad).errors.size() == 1);
+  file = parse_tags_file("a: b\nnonsense\nc: d");
+  CHECK(file.errors == std::vector<std::string>{"line 2: \"nonsense\" is not `key: value`"});
+  CHECK(file.tags == StringMap{{"a", "b"}, {"c", "d"}});
 }

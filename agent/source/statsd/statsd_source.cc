@@ -50,6 +50,13 @@ uint64_t kernel_drops(int fd) {
   return info[SK_MEMINFO_DROPS];
 }
 
+// Two UDP sockets may have one address where both say SO_REUSEADDR (socket(7)). It is on only while a reload moves
+// listeners: always on, another process could take our packets unnoticed.
+void set_shared(int fd, bool shared) {
+  int value = shared ? 1 : 0;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &value, sizeof value);
+}
+
 AggregatorOptions aggregator_options(const StatsdConfig& config) {
   return {config.percentiles, static_cast<size_t>(config.max_series), config.name};
 }
@@ -80,7 +87,7 @@ struct StatsdSource::Buffers {
 };
 
 Result<std::shared_ptr<StatsdSource::Socket>> StatsdSource::bind_one(const std::string& url,
-                                                                     int64_t receive_buffer) {
+                                                                     int64_t receive_buffer, bool share) {
   auto address = parse_listen_address(url);
   if (!address.ok()) return Error{address.error()};
   if (address->scheme != ListenAddress::Scheme::udp)
@@ -99,7 +106,9 @@ Result<std::shared_ptr<StatsdSource::Socket>> StatsdSource::bind_one(const std::
     ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &wanted, sizeof wanted);
   socklen_t size = sizeof got;
   ::getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &got, &size);
+  if (share) set_shared(fd, true);
   if (::bind(fd, where->get(), where->size) != 0) return Error{fmt::format("{}: {}", url, errno_text(errno))};
+  set_shared(fd, false);
   SocketAddress bound;
   bound.size = sizeof bound.storage;
   if (::getsockname(fd, bound.get(), &bound.size) != 0)
@@ -113,7 +122,8 @@ Result<std::shared_ptr<StatsdSource::Socket>> StatsdSource::bind_one(const std::
   return socket;
 }
 
-Result<StatsdSource::Sockets> StatsdSource::bind_all(const StatsdConfig& config, const Sockets& kept) const {
+Result<StatsdSource::Sockets> StatsdSource::bind_all(const StatsdConfig& config, const Sockets& kept,
+                                                     bool share) const {
   Sockets sockets;
   for (const std::string& url : config.listen) {
     auto same = std::find_if(kept.begin(), kept.end(), [&](const auto& s) { return s->wanted == url; });
@@ -121,7 +131,7 @@ Result<StatsdSource::Sockets> StatsdSource::bind_all(const StatsdConfig& config,
       sockets.push_back(*same);
       continue;
     }
-    auto socket = bind_one(url, config.receive_buffer);
+    auto socket = bind_one(url, config.receive_buffer, share);
     if (socket.ok()) {
       sockets.push_back(*socket);
     } else if (optional_ports_) {
@@ -148,10 +158,10 @@ StatsdSource::StatsdSource(Loop& loop, const Clock& clock, const StatsdConfig& c
 
 Result<std::unique_ptr<StatsdSource>> StatsdSource::open(Loop& loop, const Clock& clock,
                                                          const StatsdConfig& config, Inlet inlet,
-                                                         bool optional_ports) {
+                                                         bool optional_ports, bool share_ports) {
   std::unique_ptr<StatsdSource> source(
       new StatsdSource(loop, clock, config, std::move(inlet), optional_ports));
-  auto sockets = source->bind_all(config, {});
+  auto sockets = source->bind_all(config, {}, share_ports);
   if (!sockets.ok()) return Error{sockets.error()};
   source->sockets_ = std::move(*sockets);
   source->sockets_changed_ = true;
@@ -174,7 +184,7 @@ Status StatsdSource::reconfigure(const StatsdConfig& config) {
     std::lock_guard lock(mutex_);
     before = sockets_;
   }
-  auto sockets = bind_all(config, before);
+  auto sockets = bind_all(config, before, true);
   if (!sockets.ok()) return Error{sockets.error()};
   for (const auto& socket : before)
     if (std::find(sockets->begin(), sockets->end(), socket) == sockets->end()) {
@@ -187,6 +197,11 @@ Status StatsdSource::reconfigure(const StatsdConfig& config) {
   sockets_changed_ = true;
   eventfd_write(wake_fd_.get(), 1);
   return {};
+}
+
+void StatsdSource::share_ports(bool share) {
+  std::lock_guard lock(mutex_);
+  for (const auto& socket : sockets_) set_shared(socket->fd.get(), share);
 }
 
 void StatsdSource::flush(const Tick& tick) {
@@ -365,8 +380,9 @@ void StatsdSource::tell_bad(std::string_view reason, std::string_view line, cons
   std::copy_n(static_cast<const char*>(header->msg_name), address.size,
               reinterpret_cast<char*>(&address.storage));
   auto from = from_socket_address(ListenAddress::Scheme::udp, address);
-  log::warning(config_.name, "line not taken reason={} from={} like_it={} line=\"{}\"", reason,
-               from.ok() ? to_string(*from) : "unknown", *held, excerpt(line));
+  log::warning(config_.name, "line not taken reason={} from={} line=\"{}\"{}", reason,
+               from.ok() ? to_string(*from) : "unknown", excerpt(line),
+               *held > 0 ? fmt::format(" like_it={}", *held) : "");
 }
 
 }  // namespace runnel::statsd

@@ -33,12 +33,15 @@ class StatsdSource {
   // bound is a warning in the log; otherwise the error names address and position.
   static Result<std::unique_ptr<StatsdSource>> open(Loop& loop, const Clock& clock,
                                                     const StatsdConfig& config, Inlet inlet,
-                                                    bool optional_ports);
+                                                    bool optional_ports, bool share_ports = false);
   ~StatsdSource();
   StatsdSource(const StatsdSource&) = delete;
 
   // A reload: listeners that stay are not touched, series are kept. On error nothing has changed.
-  Status reconfigure(const StatsdConfig& config);
+  Status reconfigure(const StatsdConfig& config);  // while share_ports(true)
+  // While true, another socket of ours may be bound where one of this source is: a reload that moves listeners binds the
+  // new ones before it closes the old ones, whichever source they belong to.
+  void share_ports(bool share);
   // Ends the interval: the batch arrives in the inlet a moment later.
   void flush(const Tick& tick);
   // Reads what the kernel still holds, flushes the last interval into the inlet, joins.
@@ -56,8 +59,8 @@ class StatsdSource {
   using Sockets = std::vector<std::shared_ptr<Socket>>;
 
   StatsdSource(Loop& loop, const Clock& clock, const StatsdConfig& config, Inlet inlet, bool optional_ports);
-  Result<Sockets> bind_all(const StatsdConfig& config, const Sockets& kept) const;
-  static Result<std::shared_ptr<Socket>> bind_one(const std::string& url, int64_t receive_buffer);
+  Result<Sockets> bind_all(const StatsdConfig& config, const Sockets& kept, bool share) const;
+  static Result<std::shared_ptr<Socket>> bind_one(const std::string& url, int64_t receive_buffer, bool share);
 
   void run();  // the receiver thread
   size_t receive_some(Socket& socket, int rounds);
