@@ -82,13 +82,27 @@ Status Folder::add_files(const std::string& dir, const std::string& prefix, int6
   int64_t now_ms = clock_.mono_ns() / 1'000'000, wall_ms = clock_.wall_ms();
   for (const std::string& name : *names) {
     File file{prefix + name, dir + "/" + name, interval_ms, {}, false};
-    if (::stat(file.path.c_str(), &file.st) != 0) continue;  // gone, or a link to nowhere
+    if (::stat(file.path.c_str(), &file.st) != 0) {
+      int error = errno;
+      if (::lstat(file.path.c_str(), &file.st) == 0 && S_ISLNK(file.st.st_mode))
+        listing.complaints.push_back(
+            fmt::format("{} is ignored: it is a link that leads nowhere ({})", file.path, errno_text(error)));
+      continue;  // else it has just gone
+    }
     if (S_ISDIR(file.st.st_mode)) {
-      if (!prefix.empty()) continue;
+      if (!prefix.empty()) {
+        listing.complaints.push_back(
+            fmt::format("{}/ is ignored: a folder named after an interval has no sub-folders", file.path));
+        continue;
+      }
       auto interval = interval_of_folder(name);
       if (!interval) {
         listing.complaints.push_back(fmt::format("{}/: {}", file.path, interval.error()));
-      } else if (*interval) {
+      } else if (!*interval) {
+        listing.complaints.push_back(fmt::format(
+            "{}/ is ignored: a sub-folder must be named after the interval of its hooks (60/, 5m/)",
+            file.path));
+      } else {
         if (Status status = add_files(file.path, name + "/", **interval, listing, watches, seen); !status)
           listing.complaints.push_back(status.error());
       }

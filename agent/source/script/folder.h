@@ -45,7 +45,7 @@ class Folder {
   };
   struct Listing {
     std::vector<File> files;              // in name order; editors' leftovers and folders are not among them
-    std::vector<std::string> complaints;  // folders that cannot be used
+    std::vector<std::string> complaints;  // what cannot be used: folders, links to nowhere
     bool settled = true;                  // all of them
   };
 

@@ -176,10 +176,10 @@ Status ScriptSource::look(bool settled_only) {
     return Error{listing.error()};
   }
   warned_absent_ = false;
-  if (listing->complaints != complaints_) {
-    complaints_ = listing->complaints;
-    for (const std::string& complaint : complaints_) log::warning(kComponent, "{}", complaint);
-  }
+  for (const std::string& complaint : listing->complaints)
+    if (std::find(complaints_.begin(), complaints_.end(), complaint) == complaints_.end())
+      log::warning(kComponent, "{}", complaint);
+  complaints_ = std::move(listing->complaints);
   std::vector<std::string> gone;
   for (const auto& entry : hooks_)
     if (std::none_of(listing->files.begin(), listing->files.end(),

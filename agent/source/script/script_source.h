@@ -100,7 +100,7 @@ class ScriptSource {
   std::map<std::string, std::unique_ptr<Hook>> hooks_;
   std::vector<std::unique_ptr<Hook>> retired_;  // gone from the folder, still running or just ended
   std::deque<Hook*> queue_;                     // due, waiting for a slot
-  std::vector<std::string> complaints_;         // about folders, as last logged
+  std::vector<std::string> complaints_;         // about the folder, as of the last look
   int64_t running_ = 0;
   std::function<void(bool)> on_once_;
   size_t once_left_ = 0;

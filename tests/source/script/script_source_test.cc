@@ -342,6 +342,9 @@ TEST_CASE("files that are no hooks are left alone, and what looks like one is po
   top.file("0/forever", sh("echo no 1"));
   top.file("header", sh("# runnel: interval=often\necho no 1"));
   top.file("good", sh("echo yes 1"));
+  top.folder("60");
+  top.folder("60/deeper");
+  REQUIRE(symlink("/nonexistent/hook", (top / "dangling").c_str()) == 0);
   CaughtLog log;
   SourceRig rig(top.path());
   REQUIRE(rig.source->start().ok());
@@ -354,6 +357,17 @@ TEST_CASE("files that are no hooks are left alone, and what looks like one is po
   CHECK(log.has(top / "0/: 0s is not between 1s and 1d"));
   CHECK_FALSE(log.has("README"));
   CHECK_FALSE(log.has("scripts/data"));
+  // Another look, with something new to complain of, does not repeat the old.
+  REQUIRE(symlink("loop", (top / "loop").c_str()) == 0);
+  CHECK(rig.until([&] { return log.has((top / "loop") + " is ignored: it is a link that leads nowhere"); },
+                  2'000));
+  for (const std::string& once :
+       {(top / "lib/") + " is ignored: a sub-folder must be named after the interval of its hooks (60/, 5m/)",
+        (top / "60/deeper/") + " is ignored: a folder named after an interval has no sub-folders",
+        (top / "dangling") + " is ignored: it is a link that leads nowhere", top / "0/: 0s is not between"}) {
+    INFO(once << "\n" << log.text());
+    CHECK(log.count("WARNING scripts: " + once) == 1);
+  }
 }
 
 TEST_CASE("failures are logged when they change, and back off") {
