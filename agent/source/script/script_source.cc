@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <climits>
 #include <utility>
 
@@ -219,6 +220,8 @@ void ScriptSource::judge(Hook& hook) {
     return;
   }
   if (Status status = judge_file(hook); !status) {
+    hook.fit = was_fit;
+    if (vanished(hook)) return;
     refuse(hook, status.error());
     return;
   }
@@ -267,6 +270,17 @@ void ScriptSource::schedule(Hook& hook) {
                                               [this, &hook](const Tick& tick) { due(hook, tick.time_ms); });
   hook.timer->start();
   due(hook, clock_.wall_ms());
+}
+
+// Removed since the last look, which is no fault of anybody's; the next look retires it. Should it be back by then, it
+// counts as changed.
+bool ScriptSource::vanished(Hook& hook) {
+  struct stat st {};
+  if (::stat(hook.path.c_str(), &st) == 0 || errno != ENOENT) return false;
+  if (hook.fit) log::info(component_of(hook), "is gone");
+  hook.rest();
+  hook.mark = {};
+  return true;
 }
 
 void ScriptSource::retire(Hook& hook) {
@@ -318,6 +332,10 @@ std::vector<std::string> ScriptSource::environment(const Hook& hook) const {
 void ScriptSource::launch(Hook& hook, int64_t time_ms) {
   // Again before each run: what was trustworthy a minute ago may have been swapped since.
   if (Status status = check_trust(hook.path, agent_uid_); !status) {
+    if (vanished(hook)) {
+      if (on_once_) once_left_--;
+      return;
+    }
     skip(hook, "refused");
     refuse(hook, status.error());
     return;

@@ -74,6 +74,7 @@ class ScriptSource {
   Status judge_file(Hook& hook);
   void refuse(Hook& hook, std::string text);
   void schedule(Hook& hook);
+  bool vanished(Hook& hook);
   void retire(Hook& hook);
   void due(Hook& hook, int64_t time_ms);
   void skip(Hook& hook, std::string_view reason);

@@ -327,6 +327,26 @@ TEST_CASE("the check before each run sees what no watch tells of") {
   CHECK(rig.seen["a 1"] == before);
 }
 
+TEST_CASE("a hook that is due before its removal was noticed is gone, which is no error") {
+  TempFolder top;
+  top.folder("parent");
+  top.folder("parent/hooks");
+  top.file("parent/hooks/hook", sh("echo a 1"));
+  CaughtLog log;
+  SourceRig rig(top / "parent/hooks", [](ScriptsConfig& config) { config.interval_ms = 1'000; });
+  REQUIRE(rig.source->start().ok());
+  REQUIRE(rig.got("a 1"));
+  // The watch is on the folder itself and does not see this.
+  REQUIRE(rename((top / "parent").c_str(), (top / "elsewhere").c_str()) == 0);
+  CHECK(rig.until([&] { return log.has("INFO scripts/hook: is gone"); }, 3'000));
+  rig.run_for(1'200);
+  INFO(log.text());
+  CHECK(log.count("is gone") == 1);
+  CHECK_FALSE(log.has("is not run"));
+  CHECK(rig.reported(self::kScriptSkipped, "hook", "refused") == -1);
+  CHECK(rig.source->hooks() == 0);
+}
+
 TEST_CASE("files that are no hooks are left alone, and what looks like one is pointed out") {
   TempFolder top;
   top.file("README.md", "# text\n", 0644);
