@@ -61,7 +61,6 @@ struct Hook {
     intake = std::make_unique<Intake>(name, time_ms, static_cast<uint32_t>(options.interval_ms), counts,
                                       inlet, log_bad);
     reader = std::make_unique<LineReader>(options.format, *intake);
-    errors = {};
   }
   // The file has changed or is refused: no runs until it has been judged again. One under way goes on to its end.
   void rest() {
@@ -72,6 +71,7 @@ struct Hook {
     last_failure.clear();
     last_pause_ms = bad_logged_ms = 0;
     left_behind_logged = false;
+    errors.renew();
   }
   // The source stops, or the file is gone.
   void halt() {

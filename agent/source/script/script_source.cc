@@ -372,7 +372,7 @@ void ScriptSource::launch_queued() {
 }
 
 void ScriptSource::on_stderr(Hook& hook, std::string_view bytes) {
-  hook.errors.feed(bytes,
+  hook.errors.feed(bytes, clock_.mono_ns() / 1'000'000,
                    [&](std::string_view line) { log::warning(component_of(hook), "stderr: {}", line); });
 }
 
@@ -381,8 +381,9 @@ void ScriptSource::on_end(Hook& hook, const RunEnd& end) {
   bool whole = end.ending == Ending::exited || end.ending == Ending::signalled;
   hook.reader->finish(whole);
   hook.intake->finish();
-  hook.errors.finish([&](std::string_view line) { log::warning(component_of(hook), "stderr: {}", line); });
   int64_t now_ms = clock_.mono_ns() / 1'000'000;
+  hook.errors.finish(now_ms,
+                     [&](std::string_view line) { log::warning(component_of(hook), "stderr: {}", line); });
   if (hook.intake->bad_lines() > 0 &&
       (hook.bad_logged_ms == 0 || now_ms - hook.bad_logged_ms >= kBadLinesEveryMs))
     hook.bad_logged_ms = now_ms;

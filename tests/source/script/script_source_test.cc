@@ -4,7 +4,10 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <algorithm>
+
 #include "source/script/source_rig.h"
+#include "source/script/stderr_lines.h"
 
 using namespace runnel;
 using namespace runnel::script;
@@ -188,6 +191,42 @@ TEST_CASE("stderr goes to the log under the hook's name, escaped") {
   CHECK(rig.until([&] { return rig.source->idle(); }, 3'000));
   CHECK(log.has("WARNING scripts/talks: stderr: disk is\\tfull\n"));
   CHECK(log.has("stderr: no newline\\x1b[31m\n"));
+}
+
+TEST_CASE("stderr is limited over time, not by the run") {
+  StderrLines lines;
+  std::vector<std::string> logged;
+  auto log = [&](std::string_view line) { logged.emplace_back(line); };
+  // Three lines a second for two minutes and a half, one of them without its end.
+  for (int second = 0; second < 150; second++) {
+    lines.feed("one\ntwo\n\nth", second * 1'000, log);
+    lines.feed("ree", second * 1'000, log);
+    lines.finish(second * 1'000 + 500, log);
+  }
+  auto count = [&](const std::string& text) { return std::count(logged.begin(), logged.end(), text); };
+  CHECK(count("one") + count("two") + count("three") == 60);
+  // 7 runs are 21 lines; then 60 s of 3 lines less the 20 of the next period; the same again.
+  CHECK(count("1 more lines") == 1);
+  CHECK(count("160 more lines") == 2);
+  CHECK(logged.size() == 63);
+  // A new file is heard at once, and nothing that was held back is forgotten: 23 runs since the last count.
+  logged.clear();
+  lines.renew();
+  lines.feed("new\n" + std::string(600, 'x') + "\n", 150'000, log);
+  lines.finish(150'000, log);
+  CHECK(logged == std::vector<std::string>{"new", std::string(500, 'x') + "…", "69 more lines"});
+}
+
+TEST_CASE("the stderr of a hook that complains every second does not fill the log") {
+  TempFolder top;
+  top.file("talks.1s.sh", sh("seq -f 'line %g' 15 >&2; echo a 1"));
+  CaughtLog log;
+  SourceRig rig(top.path());
+  REQUIRE(rig.source->start().ok());
+  CHECK(rig.until([&] { return rig.samples_of("talks.1s.sh") >= 4; }, 8'000));
+  CHECK(rig.until([&] { return rig.source->idle(); }, 3'000));
+  CHECK(log.count("stderr: line ") == 20);
+  CHECK(log.count("stderr: 10 more lines") == 1);
 }
 
 TEST_CASE("a program that cannot be run says why") {
