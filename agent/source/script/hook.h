@@ -40,6 +40,8 @@ struct Hook {
   std::unique_ptr<AlignedTimer> timer;
   FailureBackoff backoff;
 
+  bool unaligned = false;          // only the run at once has been due so far
+  int64_t launched_ms = 0;         // the last run, monotonic
   int64_t queued_ms = 0;           // the time of the run that waits for a slot
   std::unique_ptr<Intake> intake;  // outlives reader
   std::unique_ptr<LineReader> reader;

@@ -265,10 +265,12 @@ void ScriptSource::schedule(Hook& hook) {
   log::info(component_of(hook), "interval={} timeout={} format={}", format_duration(hook.options.interval_ms),
             format_duration(hook.options.timeout_ms),
             hook.options.format ? format_name(*hook.options.format) : "auto");
-  hook.timer = std::make_unique<AlignedTimer>(loop_, clock_, hook.options.interval_ms,
-                                              splay_ms(hook.name, hook.options.interval_ms),
-                                              [this, &hook](const Tick& tick) { due(hook, tick.time_ms); });
+  hook.timer = std::make_unique<AlignedTimer>(
+      loop_, clock_, hook.options.interval_ms, splay_ms(hook.name, hook.options.interval_ms),
+      [this, &hook](const Tick& tick) { aligned(hook, tick.time_ms); });
   hook.timer->start();
+  hook.unaligned = true;
+  hook.launched_ms = INT64_MIN / 2;
   due(hook, clock_.wall_ms());
 }
 
@@ -293,6 +295,13 @@ void ScriptSource::retire(Hook& hook) {
 }
 
 // ---- runs
+
+// The first aligned run may come right after the one at once. Its counters would claim a whole interval for a moment.
+void ScriptSource::aligned(Hook& hook, int64_t time_ms) {
+  int64_t since_ms = clock_.mono_ns() / 1'000'000 - hook.launched_ms;
+  if (std::exchange(hook.unaligned, false) && since_ms < hook.options.interval_ms / 2) return;
+  due(hook, time_ms);
+}
 
 void ScriptSource::due(Hook& hook, int64_t time_ms) {
   if (stopping_) return;
@@ -359,6 +368,7 @@ void ScriptSource::launch(Hook& hook, int64_t time_ms) {
     return;
   }
   hook.run = std::move(run).value();
+  hook.launched_ms = now_ms;
   running_++;
 }
 

@@ -76,6 +76,7 @@ class ScriptSource {
   void schedule(Hook& hook);
   bool vanished(Hook& hook);
   void retire(Hook& hook);
+  void aligned(Hook& hook, int64_t time_ms);
   void due(Hook& hook, int64_t time_ms);
   void skip(Hook& hook, std::string_view reason);
   void launch(Hook& hook, int64_t time_ms);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "source/script/schedule.h"
 #include "source/script/source_rig.h"
 #include "source/script/stderr_lines.h"
 
@@ -249,6 +250,26 @@ TEST_CASE("a program that cannot be run says why") {
   CHECK(log.has("has no #! line (its first line must name the interpreter: #!/bin/sh)"));
   CHECK(log.has("its first line is \"#!/nonexistent/interpreter\"; is that interpreter installed?"));
   CHECK(log.has("Windows line end"));
+}
+
+TEST_CASE("the first aligned run does not follow close upon the one at once") {
+  TempFolder top;
+  constexpr int64_t kInterval = 2'000;
+  // In its own words, and each run once: when it ran.
+  top.file("when.2s.sh", sh("echo ran.$(date +%s%3N) 1"));
+  SourceRig rig(top.path());
+  rig.run_for(Folder::kSettleMs + 50);
+  // 100 to 400 ms before the next aligned run.
+  auto phase = [&] { return (rig.clock.wall_ms() - splay_ms("when.2s.sh", kInterval)) % kInterval; };
+  REQUIRE(rig.until([&] { return phase() > kInterval - 400 && phase() < kInterval - 100; }, 3 * kInterval));
+  REQUIRE(rig.source->start().ok());
+  REQUIRE(rig.until([&] { return rig.seen.size() >= 3; }, 5 * kInterval));
+  std::vector<int64_t> times;
+  for (const auto& [sample, n] : rig.seen) times.push_back(std::stoll(sample.substr(4)));
+  INFO(times[0] << " " << times[1] << " " << times[2]);
+  CHECK(times[1] - times[0] >= kInterval / 2);
+  CHECK(times[1] - times[0] < 2 * kInterval);
+  CHECK(times[2] - times[1] >= kInterval / 2);
 }
 
 TEST_CASE("one hook never runs twice at a time, and no more than max_running hooks do") {
