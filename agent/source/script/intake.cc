@@ -26,8 +26,8 @@ void Intake::accepted() {
 void Intake::refused(std::string_view line, Verdict verdict) {
   counts_.bad.add(verdict.reason);
   if (++bad_ <= kBadLinesLogged && log_bad_)
-    log::warning("scripts/" + script_, "bad line reason={}: {}: \"{}\"", verdict.reason, verdict.why,
-                 excerpt(line));
+    log::warning("scripts/" + script_, "bad line reason={} line=\"{}\" why=\"{}\"", verdict.reason,
+                 excerpt(line), excerpt(verdict.why, 200));
 }
 
 void Intake::dropped(std::string_view reason) {

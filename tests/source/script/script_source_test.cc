@@ -45,7 +45,7 @@ TEST_CASE("a hook runs at once, in a clean environment, and its lines become sam
   CHECK(rig.counts.received == 3);
   CHECK(rig.counts.accepted == 2);
   CHECK(rig.counts.bad.snapshot().at("no_value") == 1);
-  CHECK(log.has("scripts/60/env.sh: bad line reason=no_value"));
+  CHECK(log.has("scripts/60/env.sh: bad line reason=no_value line=\"broken\" why=\""));
   std::string text = *read_file(where, 10'000);
   for (auto line : {"RUNNEL_HOST=web-1\n", "RUNNEL_INTERVAL=60\n", "LANG=C.UTF-8\n", "0077\n", "\n/\n"}) {
     INFO(text);
