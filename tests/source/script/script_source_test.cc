@@ -182,6 +182,18 @@ TEST_CASE("a flood is cut at the cap, what came before counts") {
   CHECK(log.has(" more lines"));
 }
 
+TEST_CASE("a bad line stands between quotes in the log, its own escaped") {
+  TempFolder top;
+  top.file("json", sh("cat <<'END'\n{\"key\":\"jc\",\"unit\":\"a\\\\b\"}\nEND"));
+  CaughtLog log;
+  SourceRig rig(top.path());
+  REQUIRE(rig.source->start().ok());
+  CHECK(rig.until([&] { return log.has("bad line"); }, 3'000));
+  INFO(log.text());
+  CHECK(log.has(R"(scripts/json: bad line reason=no_value line="{\"key\":\"jc\",\"unit\":\"a\\\\b\"}" why=)"
+                "\"there is no value\"\n"));
+}
+
 TEST_CASE("stderr goes to the log under the hook's name, escaped") {
   TempFolder top;
   top.file("talks", sh("echo 'disk is\tfull' >&2; printf 'no newline\\033[31m' >&2; echo a 1"));
