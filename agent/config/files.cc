@@ -85,10 +85,15 @@ void FileLoader::load_text(const std::string& text, const std::string& path) {
   add(text, path);
 }
 
+void FileLoader::missing(const Position& at, std::string text) {
+  problems_.error(at, std::move(text));
+  problems_.set_incomplete();
+}
+
 void FileLoader::read(const std::string& path, const Position& included_at) {
   struct stat info {};
   if (::stat(path.c_str(), &info) != 0) {
-    problems_.error(included_at, fmt::format("cannot read {}: {}", excerpt(path, 200), errno_text(errno)));
+    missing(included_at, fmt::format("cannot read {}: {}", excerpt(path, 200), errno_text(errno)));
     return;
   }
   FileId id{info.st_dev, info.st_ino};
@@ -99,19 +104,19 @@ void FileLoader::read(const std::string& path, const Position& included_at) {
   // A main file may be a pipe (`--config <(…)`); one in a folder that is included would make the agent wait
   // for ever.
   if (S_ISDIR(info.st_mode) || (depth_ > 0 && !S_ISREG(info.st_mode))) {
-    problems_.error(included_at, fmt::format("cannot read {}: not a file", excerpt(path, 200)));
+    missing(included_at, fmt::format("cannot read {}: not a file", excerpt(path, 200)));
     return;
   }
   if (!seen_.insert(id).second) return;  // two patterns that both match it
   if (++files_ > kMaxFiles) {
     if (files_ == kMaxFiles + 1)
-      problems_.error(included_at, fmt::format("more than {} files are included", kMaxFiles));
+      missing(included_at, fmt::format("more than {} files are included", kMaxFiles));
     return;
   }
   auto text = read_file(path, kMaxFileBytes);
   if (!text.ok()) {
     std::string reason = text.error().substr(std::min(text.error().size(), path.size() + 2));
-    problems_.error(included_at, fmt::format("cannot read {}: {}", excerpt(path, 200), reason));
+    missing(included_at, fmt::format("cannot read {}: {}", excerpt(path, 200), reason));
     return;
   }
   open_.insert(id);
@@ -122,7 +127,10 @@ void FileLoader::read(const std::string& path, const Position& included_at) {
 void FileLoader::add(const std::string& text, const std::string& path) {
   problems_.add_file(path);
   Node tree;
-  if (!parse_toml(text, path, tree, problems_.errors())) return;
+  if (!parse_toml(text, path, tree, problems_.errors())) {
+    bad_syntax_ = true;
+    return;
+  }
   substitute(tree);
   Node includes;
   bool has_includes = false, may_override = false;
@@ -135,6 +143,7 @@ void FileLoader::add(const std::string& text, const std::string& path) {
       may_override = e->value.boolean;
     } else {
       problems_.error(e->value.position, "override must be true or false");
+      may_override = true;  // most likely; else every value would be an error more
     }
   }
   std::erase_if(tree.entries, [](const Entry& e) { return e.key == "include" || e.key == "override"; });
@@ -149,7 +158,7 @@ void FileLoader::add(const std::string& text, const std::string& path) {
 
 void FileLoader::include(const Node& list, const std::string& from) {
   if (depth_ >= kMaxIncludeDepth) {
-    problems_.error(list.position, fmt::format("includes are nested more than {} deep", kMaxIncludeDepth));
+    missing(list.position, fmt::format("includes are nested more than {} deep", kMaxIncludeDepth));
     return;
   }
   depth_++;
@@ -160,19 +169,23 @@ void FileLoader::include(const Node& list, const std::string& from) {
       if (item.is_string()) {
         include_pattern(item, from);
       } else {
-        problems_.error(item.position, "include takes file names (write include = [\"conf.d/*.toml\"])");
+        missing(item.position, "include takes file names (write include = [\"conf.d/*.toml\"])");
       }
     }
   } else {
-    problems_.error(list.position, "include takes file names (write include = [\"conf.d/*.toml\"])");
+    missing(list.position, "include takes file names (write include = [\"conf.d/*.toml\"])");
   }
   depth_--;
 }
 
 void FileLoader::include_pattern(const Node& pattern, const std::string& from) {
   std::string path = pattern.text;
+  if (pattern.unknown) {
+    problems_.set_incomplete();
+    return;
+  }
   if (path.empty()) {
-    problems_.error(pattern.position, "include has an empty file name");
+    missing(pattern.position, "include has an empty file name");
     return;
   }
   // Relative to the name by which the including file was opened, not to what a link resolves to: Kubernetes'
@@ -189,8 +202,8 @@ void FileLoader::include_pattern(const Node& pattern, const std::string& from) {
   std::vector<std::string> files(found.gl_pathv, found.gl_pathv + found.gl_pathc);
   globfree(&found);
   if (glob_errno != 0 || (rc != 0 && rc != GLOB_NOMATCH)) {
-    problems_.error(pattern.position, fmt::format("cannot list {}: {}", excerpt(path, 200),
-                                                  errno_text(glob_errno ? glob_errno : ENOMEM)));
+    missing(pattern.position, fmt::format("cannot list {}: {}", excerpt(path, 200),
+                                          errno_text(glob_errno ? glob_errno : ENOMEM)));
     return;
   }
   std::sort(files.begin(), files.end());  // by bytes: the order must not depend on the locale
@@ -198,12 +211,13 @@ void FileLoader::include_pattern(const Node& pattern, const std::string& from) {
 }
 
 void FileLoader::substitute(Node& node) {
-  if (node.is_string() && node.text.find('$') != std::string::npos) {
+  if (node.is_string() && !node.unknown && node.text.find('$') != std::string::npos) {
     auto text = substitute_environment(node.text);
     if (text.ok()) {
       node.text = std::move(*text);
     } else {
       problems_.error(node.position, text.error());
+      node.unknown = true;
     }
   }
   for (Node& item : node.items) substitute(item);
@@ -236,6 +250,8 @@ void FileLoader::merge_entry(Entry& into, Entry& from, const std::string& path, 
                     fmt::format("{} is already set at {} (remove one, or write override = true at the "
                                 "top of this file)",
                                 excerpt(path, 200), to_string(into.position)));
+    // Which of the two is meant is open. In a table the keys are still worth a look.
+    if (!into.value.is_table() && !into.value.is_table_array()) into.value.unknown = true;
   }
 }
 

@@ -25,13 +25,16 @@ class FileLoader {
   void load(const std::string& path);
   void load_text(const std::string& text, const std::string& path);
 
-  // Merged; complete only where problems has no errors.
+  // Merged. False: a file's syntax is wrong or the main file could not be read, so that there is nothing to
+  // check.
+  bool has_tree() const { return !first_ && !bad_syntax_; }
   const Node& root() const { return root_; }
 
  private:
   using FileId = std::pair<uint64_t, uint64_t>;  // device and inode: what a path resolves to
 
   void read(const std::string& path, const Position& included_at);
+  void missing(const Position& at, std::string text);  // an error, and something to include is not there
   void add(const std::string& text, const std::string& path);
   void include(const Node& list, const std::string& from);
   void include_pattern(const Node& pattern, const std::string& from);
@@ -42,7 +45,7 @@ class FileLoader {
 
   Problems& problems_;
   Node root_;
-  bool first_ = true;
+  bool first_ = true, bad_syntax_ = false;
   size_t depth_ = 0, files_ = 0;
   std::set<FileId> seen_, open_;  // all files so far; those that are being included from one another
 };

@@ -26,8 +26,7 @@ class Loader {
   FileLoader& files() { return files_; }
 
   LoadResult finish() {
-    // Where a file could not be read or parsed the tree has holes, and what is missing in it means nothing.
-    if (problems_.error_count() == 0) read_tree(files_.root());
+    if (files_.has_tree()) read_tree(files_.root());
     problems_.finish(strict_ || config_.agent.unknown_keys != "warn");
     LoadResult result;
     result.errors = problems_.take_errors();
@@ -70,6 +69,7 @@ class Loader {
     AgentConfig& agent = config_.agent;
     const Node& table = section(root, "agent");
     const Node* node = table.get("host");
+    if (node ? node->unknown : problems_.incomplete()) return;
     Position position = node ? node->position : table.position.file.empty() ? root.position : table.position;
     agent.host_from_system = agent.host.empty();
     if (agent.host_from_system) agent.host = system_host_name();
@@ -85,7 +85,7 @@ class Loader {
 
   void check_durability(const Node& table) {
     const Node* node = table.get("durability");
-    if (!node || contains(catalog_.durabilities, config_.journal.durability)) return;
+    if (!node || node->unknown || contains(catalog_.durabilities, config_.journal.durability)) return;
     problems_.warning(
         node->position,
         fmt::format("journal.durability: this build does not have \"{}\" yet (it has {}): what is "

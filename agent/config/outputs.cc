@@ -75,11 +75,12 @@ class OutputReader {
   }
   bool has_good(const char* key, Node::Kind kind) const {
     const Node* node = table_.get(key);
-    return node && node->kind == kind;
+    return node && node->kind == kind && !node->unknown;
   }
 
   const runnel_sink* read_sink(OutputConfig& out) {
     const Node* node = table_.get("sink");
+    if (!node && problems_.incomplete()) return nullptr;
     if (!node) {
       const auto& sinks = context_.catalog.sinks;
       problems_.error(header_,
@@ -140,7 +141,7 @@ class OutputReader {
 
   void check_compression(const runnel_sink& sink, OutputConfig& out) {
     bool is_set = table_.get("compression") != nullptr;
-    if (is_set && !has_good("compression", Node::Kind::string)) return;
+    if (is_set ? !has_good("compression", Node::Kind::string) : problems_.incomplete()) return;
     bool wants_records = (sink.capabilities & RUNNEL_SINK_WANTS_RECORDS) != 0;
     if (!is_set)
       out.compression = sink.default_compression && !wants_records ? sink.default_compression : "none";
@@ -192,6 +193,7 @@ void read_outputs(const Node& root, LoadContext& context, Config& config) {
     return;
   }
   if (!outputs || outputs->entries.empty()) {
+    if (context.problems.incomplete()) return;
     context.problems.error(outputs ? outputs->position : root.position,
                            "no output is configured (write [output.main] with sink = \"stdout\")");
     return;

@@ -21,6 +21,10 @@ class Problems {
   std::vector<Problem>& errors() { return errors_; }
   size_t error_count() const { return errors_.size(); }
 
+  // A file that is included could not be read: what is absent may stand there, and is not held against anyone.
+  void set_incomplete() { incomplete_ = true; }
+  bool incomplete() const { return incomplete_; }
+
   // Files are ordered as they were read, not by name: the main file comes first.
   void add_file(const std::string& path) { file_order_.emplace(path, file_order_.size()); }
   // Decides about the unknown keys and brings both lists into file and line order.
@@ -33,6 +37,7 @@ class Problems {
 
   std::vector<Problem> errors_, warnings_, unknown_;
   std::map<std::string, size_t> file_order_;
+  bool incomplete_ = false;
 };
 
 }  // namespace runnel

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
+#include <tuple>
+#include <utility>
 
 #include "base/text.h"
 
@@ -21,7 +24,7 @@ bool read_default(const runnel_sink& sink, const runnel_option& option, const Po
   Node tree;
   bool good = parse_toml(fmt::format("v = {}\n", option.default_value), "default", tree, own.errors());
   const Node* node = good ? tree.get("v") : nullptr;
-  good = node && read_value(*node, option_spec(option), "it", own, out);
+  good = node && own.errors().empty() && read_value(*node, option_spec(option), "it", own, out);
   if (!good) {
     problems.error(
         header,
@@ -32,14 +35,23 @@ bool read_default(const runnel_sink& sink, const runnel_option& option, const Po
   return good;
 }
 
+size_t count_choices(const runnel_option& option) {
+  size_t count = 0;
+  while (option.choices && option.choices[count]) count++;
+  return count;
+}
+
 // What the sink's own check has to say, and where that stands in the file.
 struct CheckContext {
+  using Found = std::tuple<size_t, std::string, std::string>;  // option, entry, text
   const runnel_sink& sink;
   const Node& table;
   const Position& header;
   const std::string& section;
   const std::vector<bool>& good;
   Problems& problems;
+  std::set<Found> seen;
+  const std::set<Found>* others = nullptr;  // what the sink also said with other values for what is unknown
 };
 
 Position entry_position(const Entry& set, const char* entry) {
@@ -54,6 +66,12 @@ Position entry_position(const Entry& set, const char* entry) {
 void on_check_error(void* context, size_t index, const char* entry, const char* text) {
   auto& c = *static_cast<CheckContext*>(context);
   std::string what = excerpt(text ? text : "not accepted by the sink", 500);
+  CheckContext::Found found{index, entry ? entry : "", what};
+  if (!c.others) {
+    c.seen.insert(std::move(found));
+    return;
+  }
+  if (!c.others->contains(found)) return;
   if (index >= c.sink.option_count) {
     c.problems.error(c.header, fmt::format("{}: {}", c.section, what));
     return;
@@ -64,6 +82,23 @@ void on_check_error(void* context, size_t index, const char* entry, const char* 
   std::string key = fmt::format("{}.{}", c.section, option.name);
   if (entry && option.type == RUNNEL_OPTION_MAP) key += fmt::format(".{}", excerpt(entry));
   c.problems.error(set ? entry_position(*set, entry) : c.header, fmt::format("{}: {}", key, what));
+}
+
+// For an option whose value is unknown: set, and of its type. Enumerations take their values in turn.
+OptionValue stand_in(const runnel_option& option, size_t round) {
+  OptionValue value;
+  value.is_set = value.has_value = true;
+  value.number = option.minimum > 1 ? option.minimum : 1;
+  value.integer = value.number < 9e18 ? static_cast<int64_t>(value.number) : 1;
+  value.text = "unknown";
+  if (option.type == RUNNEL_OPTION_LIST) value.list = {"unknown"};
+  if (option.type == RUNNEL_OPTION_MAP) value.map = {{"unknown", "unknown"}};
+  if (option.type == RUNNEL_OPTION_ENUM && option.choices && *option.choices) {
+    size_t count = count_choices(option);
+    value.integer = static_cast<int64_t>(round % count);
+    value.text = option.choices[round % count];
+  }
+  return value;
 }
 
 runnel_str view(const std::string& text) {
@@ -138,10 +173,38 @@ NativeValues::NativeValues(const std::vector<OptionValue>& options)
   }
 }
 
+namespace {
+
+// An option may be wrong only beside another one (a user without a password). Where that other one is unknown,
+// an error counts that the sink has whatever stands there.
+void check_values(const runnel_sink& sink, const std::vector<OptionValue>& values,
+                  const std::vector<bool>& unknown, CheckContext context) {
+  auto run = [&](const std::vector<OptionValue>& tried) {
+    NativeValues native(tried);
+    sink.check(native.data(), on_check_error, &context);
+    return std::exchange(context.seen, {});
+  };
+  auto always = run(values);
+  size_t rounds = 0;
+  for (size_t i = 0; i < values.size(); i++)
+    if (unknown[i]) rounds = std::max({rounds, size_t{1}, count_choices(sink_option(sink, i))});
+  for (size_t round = 0; round < rounds; round++) {
+    std::vector<OptionValue> tried = values;
+    for (size_t i = 0; i < values.size(); i++)
+      if (unknown[i]) tried[i] = stand_in(sink_option(sink, i), round);
+    auto found = run(tried);
+    std::erase_if(always, [&](const auto& each) { return !found.contains(each); });
+  }
+  context.others = &always;
+  run(values);
+}
+
+}  // namespace
+
 std::vector<OptionValue> read_sink_options(const runnel_sink& sink, const Node& table, const Position& header,
                                            const std::string& section, Problems& problems) {
   std::vector<OptionValue> values(sink.option_count);
-  std::vector<bool> good(sink.option_count, true);
+  std::vector<bool> good(sink.option_count, true), unknown(sink.option_count, false);
   for (size_t i = 0; i < sink.option_count; i++) {
     const runnel_option& option = sink_option(sink, i);
     std::string what = fmt::format("{}.{}", section, option.name);
@@ -156,23 +219,24 @@ std::vector<OptionValue> read_sink_options(const runnel_sink& sink, const Node& 
       good[i] = known = false;
     } else if (node) {
       good[i] = known = read_value(*node, option_spec(option), what, problems, value);
+      unknown[i] = !known;
       if (good[i] && option.type == RUNNEL_OPTION_SECRET_FILE) {
         size_t before = problems.error_count();
         check_secret_file(*node, value.text, what, problems);
         good[i] = problems.error_count() == before;
       }
     } else if ((option.flags & RUNNEL_OPTION_REQUIRED) != 0) {
-      problems.error(header, fmt::format("{} is missing{}", what, help_text(option)));
+      if (!problems.incomplete())
+        problems.error(header, fmt::format("{} is missing{}", what, help_text(option)));
       good[i] = false;
     } else if (option.default_value) {
       good[i] = read_default(sink, option, header, problems, value);
     }
     values[i] = good[i] || (node && known) ? static_cast<OptionValue&>(value) : OptionValue{};
+    if (!node && problems.incomplete()) unknown[i] = true;
   }
   if (sink.check) {
-    NativeValues native(values);
-    CheckContext context{sink, table, header, section, good, problems};
-    sink.check(native.data(), on_check_error, &context);
+    check_values(sink, values, unknown, {sink, table, header, section, good, problems, {}, nullptr});
   }
   return values;
 }

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <functional>
 #include <map>
+#include <utility>
 
 #include "base/address.h"
 #include "base/fd.h"
@@ -35,7 +36,7 @@ class SourceReader {
     });
     read_each<HostConfig>(sources, "host", config_.host, [this](const Node& t, HostConfig& c) {
       check_folder(t, "source.host", "root", c.root, c.enabled);
-      check_collectors(t, c);
+      check_collectors(t);
       if (c.interval_ms > 0 && c.interval_ms < 100)
         problems_.error(at(t, "interval"),
                         "source.host.interval is shorter than 100ms (\"0s\" is the agent's)");
@@ -54,6 +55,17 @@ class SourceReader {
     const Node* node = table.get(key);
     return node ? node->position : table.position;
   }
+  // Whether the value is what the file says, or the default where it says nothing.
+  bool is_known(const Node& table, const char* key) const {
+    const Node* node = table.get(key);
+    return node ? node->is_string() && !node->unknown : !problems_.incomplete();
+  }
+
+  // A [[source.statsd]] whose name is unknown may be meant to change another one.
+  static bool names_itself(const Node& table) {
+    const Node* name = table.get("name");
+    return !name || !name->unknown;
+  }
 
   template <class T>
   void read_each(const Node& sources, const char* name, std::vector<T>& out,
@@ -70,7 +82,7 @@ class SourceReader {
         return;
       }
       for (const Node& item : node->items) {
-        if (kMany && node->items.size() > 1 && !item.get("name"))
+        if (kMany && node->items.size() > 1 && !item.get("name") && !problems_.incomplete())
           problems_.error(item.position, fmt::format("{}.name is missing (each of several [[{}]] needs one)",
                                                      section, section));
         read_one(item, section, name, out, check);
@@ -89,6 +101,10 @@ class SourceReader {
     report_unknown_keys(table, section, key_names<T>(), problems_);
     // A wrong value keeps its default meanwhile, so the checks can still find what else is wrong.
     read_keys(table, section, source, problems_);
+    if (const Node* enabled = table.get("enabled"); enabled && enabled->unknown) source.enabled = false;
+    if constexpr (std::is_same_v<T, StatsdConfig>) {
+      if (is_known(table, "name")) statsd_names_.emplace_back(source.name, source.position);
+    }
     check(table, source);
     if (source.enabled && !contains(context_.catalog.sources, name) && !context_.built_in)
       problems_.warning(table.position,
@@ -101,13 +117,16 @@ class SourceReader {
                        const T& c) {
     std::string what = fmt::format("source.{}.listen", source);
     const Node* node = table.get("listen");
-    if (node && (!node->is_array() || node->items.size() != c.listen.size())) return;  // reported already
-    if (node && c.listen.empty() && c.enabled)
+    if (node ? !node->is_array() || node->unknown : problems_.incomplete()) return;
+    if (node && node->items.empty() && c.enabled)
       problems_.error(node->position,
                       fmt::format("{} names no address (enabled = false turns the source off)", what));
-    for (size_t i = 0; i < c.listen.size(); i++) {
+    // One by one: c.listen has the default where one of them is wrong.
+    size_t count = node ? node->items.size() : c.listen.size();
+    for (size_t i = 0; i < count; i++) {
+      if (node && (!node->items[i].is_string() || node->items[i].unknown)) continue;
       const Position& position = node ? node->items[i].position : table.position;
-      auto address = parse_listen_address(c.listen[i]);
+      auto address = parse_listen_address(node ? node->items[i].text : c.listen[i]);
       if (!address.ok()) {
         problems_.error(position, fmt::format("{}: {}", what, address.error()));
         continue;
@@ -121,7 +140,7 @@ class SourceReader {
                  built != context_.catalog.listen_schemes.end() && !contains(built->second, scheme)) {
         problems_.error(position, fmt::format("{}: {}:// is not in this build (use {})", what, scheme,
                                               join(built->second)));
-      } else if (c.enabled) {
+      } else if (c.enabled && names_itself(table)) {
         claim(*address, what, position);
       }
     }
@@ -146,25 +165,25 @@ class SourceReader {
     // Their own metrics carry the name as the tag `source`, beside the other sources.
     std::map<std::string, Position> names;
     for (const char* other : {"scripts", "host", "riemann", "ffwd"}) names[other] = {};
-    for (const StatsdConfig& c : config_.statsd) {
-      if (!is_plain_name(c.name)) {
-        problems_.error(c.position,
-                        fmt::format("source.statsd.name \"{}\" is not a name (letters, digits, - and _)",
-                                    excerpt(c.name)));
+    for (const auto& [name, position] : statsd_names_) {
+      if (!is_plain_name(name)) {
+        problems_.error(
+            position,
+            fmt::format("source.statsd.name \"{}\" is not a name (letters, digits, - and _)", excerpt(name)));
         continue;
       }
-      auto [first, is_new] = names.emplace(c.name, c.position);
+      auto [first, is_new] = names.emplace(name, position);
       if (is_new) continue;
       bool reserved = first->second.file.empty();
-      problems_.error(c.position, fmt::format("source.statsd.name \"{}\" is {} (each needs its own)", c.name,
-                                              reserved ? "another source"
-                                                       : "used already at " + to_string(first->second)));
+      problems_.error(
+          position, fmt::format("source.statsd.name \"{}\" is {} (each needs its own)", name,
+                                reserved ? "another source" : "used already at " + to_string(first->second)));
     }
   }
 
   void check_folder(const Node& table, const char* section, const char* key, const std::string& path,
                     bool enabled) {
-    if (!enabled || context_.built_in) return;
+    if (!enabled || context_.built_in || !is_known(table, key)) return;
     struct stat info {};
     if (::stat(path.c_str(), &info) != 0) {
       problems_.error(at(table, key), fmt::format("{}.{}: {}: {} (create it, or write enabled = false)",
@@ -193,23 +212,23 @@ class SourceReader {
     }
   }
 
-  void check_collectors(const Node& table, const HostConfig& c) {
+  void check_collectors(const Node& table) {
     const Node* node = table.get("collectors");
-    if (!node || !node->is_array() || node->items.size() != c.collectors.size()) return;
+    if (!node || !node->is_array() || node->unknown) return;
     const auto& known = context_.catalog.collectors;
-    for (size_t i = 0; i < c.collectors.size(); i++) {
-      std::string name = c.collectors[i];
+    for (const Node& item : node->items) {
+      if (!item.is_string() || item.unknown) continue;
+      std::string name = item.text;
       bool leaves_out = !name.empty() && name[0] == '-';
       if (leaves_out) name.erase(0, 1);
       if (contains(known, name) || (!leaves_out && (name == "default" || name == "all"))) continue;
       std::vector<std::string> names = known;
       if (!leaves_out) names.insert(names.end(), {"default", "all"});
-      problems_.error(node->items[i].position,
-                      fmt::format("source.host.collectors: unknown collector \"{}\"{}", excerpt(name),
-                                  hint(name, names)));
+      problems_.error(item.position, fmt::format("source.host.collectors: unknown collector \"{}\"{}",
+                                                 excerpt(name), hint(name, names)));
     }
     // ["-disk"] alone is the default without it.
-    if (c.collectors.empty())
+    if (node->items.empty())
       problems_.error(node->position,
                       "source.host.collectors names none (write [\"default\"], or enabled = false)");
   }
@@ -218,6 +237,7 @@ class SourceReader {
   Problems& problems_;
   Config& config_;
   std::map<std::string, Position> listeners_;
+  std::vector<std::pair<std::string, Position>> statsd_names_;
 };
 
 }  // namespace

@@ -106,15 +106,19 @@ class Converter {
     out.position = place(in.source());
     if (depth > kMaxDepth) {
       fail(out.position, fmt::format("tables and arrays are nested more than {} deep", kMaxDepth));
+      out.unknown = true;
       return;
     }
     if (auto* table = in.as_table()) {
       out.kind = Node::Kind::table;
       for (auto&& [key, value] : *table) {
+        if (key.str().find('\0') != std::string_view::npos) {
+          fail(place(key.source()), "a key has a NUL byte in it");
+          continue;
+        }
         Entry& entry = out.entries.emplace_back();
         entry.key = std::string(key.str());
         entry.position = place(key.source());
-        if (entry.key.find('\0') != std::string::npos) fail(entry.position, "a key has a NUL byte in it");
         convert(value, entry.value, depth + 1);
       }
       std::stable_sort(out.entries.begin(), out.entries.end(), [](const Entry& a, const Entry& b) {
@@ -132,8 +136,11 @@ class Converter {
     } else if (auto* string = in.as_string()) {
       out.kind = Node::Kind::string, out.text = string->get();
       // Paths and names go to C interfaces, which would see only what stands before it.
-      if (out.text.find('\0') != std::string::npos) fail(out.position, "a string has a NUL byte in it");
+      if (out.text.find('\0') == std::string::npos) return;
+      fail(out.position, "a string has a NUL byte in it");
+      out.unknown = true;
     } else {
+      out.kind = Node::Kind::string, out.unknown = true;
       fail(out.position, "dates and times are not used here (write a string)");
     }
   }
@@ -183,7 +190,6 @@ std::string_view kind_name(Node::Kind kind) {
 }
 
 bool parse_toml(std::string_view text, const std::string& file, Node& root, std::vector<Problem>& errors) {
-  size_t before = errors.size();
   root = Node{};
   root.position = {file, 1, 1};
   if (text.size() > kMaxFileBytes) {
@@ -206,7 +212,7 @@ bool parse_toml(std::string_view text, const std::string& file, Node& root, std:
   }
   converter.convert(result.table(), root, 0);
   root.position = {file, 1, 1};
-  return errors.size() == before;
+  return true;
 }
 
 }  // namespace runnel

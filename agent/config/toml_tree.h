@@ -18,6 +18,9 @@ struct Node {
   enum class Kind { boolean, integer, real, string, array, table };
   Kind kind = Kind::table;
   Position position;
+  // Something was said about it already (a variable that is not set, a value set twice), and what it would have
+  // been nobody knows: it is there, but nothing more is said about it.
+  bool unknown = false;
   bool boolean = false;
   int64_t integer = 0;
   double real = 0;
@@ -50,8 +53,8 @@ inline constexpr size_t kMaxKeyParts = 16;  // a.b.c has three
 inline constexpr size_t kMaxDepth = 32;     // of tables and arrays in each other
 
 // Parses `text` as if it stood in `file`. False where the syntax is wrong (one error, toml++ stops at the
-// first) or where something has no place in a configuration: dates, strings with NUL, too deep nesting (all
-// of those).
+// first). What has no place in a configuration (dates, NUL bytes, too deep nesting) is an error each and an
+// unknown value in the tree.
 bool parse_toml(std::string_view text, const std::string& file, Node& root, std::vector<Problem>& errors);
 
 }  // namespace runnel

@@ -169,7 +169,9 @@ class Reader {
     bool good = true;
     for (size_t i = 0; i < node_.items.size(); i++) {
       const Node& item = node_.items[i];
-      if (!item.is_string()) {
+      if (item.unknown) {
+        good = false;
+      } else if (!item.is_string()) {
         good = wrong_type(item, fmt::format("{}[{}]", what_, i), "a string", string_hint(item));
       } else {
         out_.list.push_back(item.text);
@@ -185,7 +187,9 @@ class Reader {
     for (size_t i = 0; i < node_.items.size(); i++) {
       const Node& item = node_.items[i];
       double number = item.kind == Node::Kind::real ? item.real : static_cast<double>(item.integer);
-      if (!is_number(item) || !std::isfinite(number)) {
+      if (item.unknown) {
+        good = false;
+      } else if (!is_number(item) || !std::isfinite(number)) {
         good = wrong_type(item, fmt::format("{}[{}]", what_, i), "a finite number", "");
       } else if (!in_range(item, number)) {
         good = false;
@@ -202,6 +206,8 @@ class Reader {
       bool is_scalar = !e.value.is_table() && !e.value.is_array();
       if (e.key.empty()) {
         problems_.error(e.position, fmt::format("{} has an empty key", what_));
+        good = false;
+      } else if (e.value.unknown) {
         good = false;
       } else if (e.value.is_string() || (spec_.type == ValueType::text_map && is_scalar)) {
         out_.map[e.key] = scalar_text(e.value);
@@ -233,7 +239,7 @@ std::string join(const Items& items, Print&& print) {
 
 bool read_value(const Node& node, const ValueSpec& spec, const std::string& what, Problems& problems,
                 Value& out) {
-  return Reader(node, spec, what, problems, out).read();
+  return !node.unknown && Reader(node, spec, what, problems, out).read();
 }
 
 void check_secret_file(const Node& node, const std::string& path, const std::string& what,

@@ -40,7 +40,7 @@ struct Value : OptionValue {
   bool operator==(const Value&) const = default;
 };
 
-// `what` names the key in messages ("agent.interval"). False: an error was reported and `out` is not to be
+// `what` names the key in messages ("agent.interval"). False: an error was reported, here or earlier, and `out` is not to be
 // used.
 bool read_value(const Node& node, const ValueSpec& spec, const std::string& what, Problems& problems,
                 Value& out);

@@ -81,7 +81,10 @@ TEST_CASE("bad sources are named with their place and what to do") {
         "(write "
         "[\"udp://127.0.0.1:1\"])"}},
       {"[source.statsd]\nlisten = [1, \"udp://:1\"]",
-       {"f:2:11: error: source.statsd.listen[0] is 1, an integer, not a string (write \"1\")"}},
+       {"f:2:11: error: source.statsd.listen[0] is 1, an integer, not a string (write \"1\")",
+        "f:2:14: error: source.statsd.listen: \"udp://:1\" has no address (write 127.0.0.1, or 0.0.0.0 or "
+        "[::] "
+        "for all)"}},
       {"[source.statsd]\nlisten = [\"udp://127.0.0.1:99999\", \"http://127.0.0.1:1\", \"udp://::1:5\"]",
        {"f:2:11: error: source.statsd.listen: \"udp://127.0.0.1:99999\": \"99999\" is not a port (0 to "
         "65535)",
