@@ -31,11 +31,11 @@ class SourceReader {
       check_listeners("statsd", {"udp", "tcp", "unix", "unixgram"}, t, c);
     });
     read_each<ScriptsConfig>(sources, "scripts", config_.scripts, [this](const Node& t, ScriptsConfig& c) {
-      check_folder(t, "source.scripts", "dir", c.dir, c.enabled);
+      check_folder(t, "source.scripts", "dir", c.dir, c.enabled, kMayComeLater);
       check_user(t, c);
     });
     read_each<HostConfig>(sources, "host", config_.host, [this](const Node& t, HostConfig& c) {
-      check_folder(t, "source.host", "root", c.root, c.enabled);
+      check_folder(t, "source.host", "root", c.root, c.enabled, kMustExist);
       check_collectors(t);
       if (c.interval_ms > 0 && c.interval_ms < 100)
         problems_.error(at(t, "interval"),
@@ -181,11 +181,17 @@ class SourceReader {
     }
   }
 
+  enum Absent { kMustExist, kMayComeLater };  // the hooks' folder is looked for until it appears
+
   void check_folder(const Node& table, const char* section, const char* key, const std::string& path,
-                    bool enabled) {
+                    bool enabled, Absent absent) {
     if (!enabled || context_.built_in || !is_known(table, key)) return;
     struct stat info {};
-    if (::stat(path.c_str(), &info) != 0) {
+    bool found = ::stat(path.c_str(), &info) == 0;
+    if (!found && errno == ENOENT && absent == kMayComeLater) {
+      problems_.warning(at(table, key), fmt::format("{}.{}: {}: {} (create it: hooks run once it is there)",
+                                                    section, key, excerpt(path, 200), errno_text(ENOENT)));
+    } else if (!found) {
       problems_.error(at(table, key), fmt::format("{}.{}: {}: {} (create it, or write enabled = false)",
                                                   section, key, excerpt(path, 200), errno_text(errno)));
     } else if (!S_ISDIR(info.st_mode)) {

@@ -117,9 +117,9 @@ TEST_CASE("bad sources are named with their place and what to do") {
         "f:3:14: error: source.statsd.max_series is 1000, a float, not an integer",
         "f:4:18: error: source.statsd.receive_buffer is \"1B\", out of range (4KiB to 1GiB)"}},
       // Folders, users, collectors
-      {"[source.scripts]\ndir = \"/nonexistent\"",
-       {"f:2:7: error: source.scripts.dir: /nonexistent: No such file or directory (create it, or write "
-        "enabled = false)"}},
+      {"[source.scripts]\ndir = \"/dev/null/x\"",
+       {"f:2:7: error: source.scripts.dir: /dev/null/x: Not a directory (create it, or write enabled = "
+        "false)"}},
       {"[source.scripts]\ndir = \"/dev/null\"\ntimeout = 5\nuser = \"nobody-of-that-name\"",
        {"f:2:7: error: source.scripts.dir: /dev/null is not a folder",
         "f:3:11: error: source.scripts.timeout is 5, an integer, not a duration (write \"5s\")",
@@ -140,6 +140,20 @@ TEST_CASE("bad sources are named with their place and what to do") {
     INFO(row.text);
     CHECK(test::lines(load(row.text).errors) == row.errors);
   }
+}
+
+TEST_CASE("a folder of hooks that is absent is a warning, because it may come later") {
+  LoadResult absent = load("[source.scripts]\ndir = \"/nonexistent\"");
+  CHECK(test::lines(absent.errors) == Lines{});
+  CHECK(test::lines(absent.warnings) ==
+        Lines{"f:2:7: warning: source.scripts.dir: /nonexistent: No such file or directory (create it: hooks "
+              "run once it is there)"});
+  CHECK(absent.config.scripts.at(0).enabled);
+  CHECK(load("[source.scripts]\ndir = \"/\"").warnings.empty());
+  // The file that `runnel config` prints without one is accepted wherever it is put.
+  Catalog catalog = test::make_catalog();
+  std::string printed = print_config(load_builtin_config(catalog).config, catalog);
+  CHECK(test::lines(load_config_text(printed, "f", catalog, true).errors) == Lines{});
 }
 
 TEST_CASE("what only matters when a source is on is not held against one that is off") {
