@@ -1,10 +1,13 @@
 #include "config/load.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 
+#include "base/fd.h"
 #include "base/text.h"
 #include "config/builtin_config.h"
 #include "config/files.h"
@@ -45,6 +48,7 @@ class Loader {
     read_keys(section(root, "agent"), "agent", config_.agent, problems_);
     report_unknown_keys(section(root, "agent"), "agent", key_names<AgentConfig>(), problems_);
     read_host(root);
+    check_files(section(root, "agent"));
     read_keys(section(root, "journal"), "journal", config_.journal, problems_);
     report_unknown_keys(section(root, "journal"), "journal", key_names<JournalConfig>(), problems_);
     check_durability(section(root, "journal"));
@@ -81,6 +85,28 @@ class Loader {
           position,
           fmt::format("the host's name is {}, as on every machine (set agent.host or the host name)",
                       agent.host));
+  }
+
+  // Both may come later (a tmpfs that is empty until the service starts), so that nothing here is an error.
+  void check_files(const Node& table) {
+    auto check = [&](const char* key, const std::string& path, const std::string& needed, bool is_folder,
+                     const char* what_to_do) {
+      const Node* node = table.get(key);
+      if (!node || path.empty()) return;
+      struct stat info {};
+      int error = ::stat(needed.c_str(), &info) != 0 ? errno : 0;
+      if (error == 0 && S_ISDIR(info.st_mode) != is_folder) error = is_folder ? ENOTDIR : EISDIR;
+      if (error == 0 && !is_folder && ::access(needed.c_str(), R_OK) != 0) error = errno;
+      if (error != 0)
+        problems_.warning(node->position, fmt::format("agent.{}: {}: {} ({})", key, excerpt(needed, 200),
+                                                      errno_text(error), what_to_do));
+    };
+    const std::string& metrics = config_.agent.metrics_file;
+    size_t slash = metrics.rfind('/');
+    std::string folder = slash == std::string::npos ? "." : metrics.substr(0, std::max<size_t>(slash, 1));
+    check("tags_file", config_.agent.tags_file, config_.agent.tags_file, false,
+          "its tags are missing until it can be read");
+    check("metrics_file", metrics, folder, true, "nothing is written until the folder is there");
   }
 
   void check_durability(const Node& table) {

@@ -196,6 +196,43 @@ TEST_CASE("the journal's durability is not promised where the build has not got 
   CHECK(load("[journal]\ndurability = \"disk\"").errors.size() == 1);
 }
 
+TEST_CASE("files of [agent] that are not there are warnings") {
+  test::TemporaryFolder folder;
+  std::string tags = folder.write("tags", "a: b\n");
+  struct {
+    std::string line;
+    Lines warnings;
+  } table[] = {
+      {"tags_file = \"" + tags + "\"", {}},
+      {"tags_file = \"\"", {}},
+      {"tags_file = \"/nonexistent\"",
+       {"f:2:13: warning: agent.tags_file: /nonexistent: No such file or directory (its tags are missing "
+        "until "
+        "it can be read)"}},
+      {"tags_file = \"/dev\"",
+       {"f:2:13: warning: agent.tags_file: /dev: Is a directory (its tags are missing until it can be "
+        "read)"}},
+      {"metrics_file = \"" + folder.path() + "/m.prom\"", {}},
+      {"metrics_file = \"/m.prom\"", {}},
+      {"metrics_file = \"m.prom\"", {}},
+      {"metrics_file = \"\"", {}},
+      {"metrics_file = \"/nonexistent/m.prom\"",
+       {"f:2:16: warning: agent.metrics_file: /nonexistent: No such file or directory (nothing is written "
+        "until "
+        "the folder is there)"}},
+      {"metrics_file = \"/dev/null/m.prom\"",
+       {"f:2:16: warning: agent.metrics_file: /dev/null: Not a directory (nothing is written until the "
+        "folder "
+        "is there)"}},
+  };
+  for (auto& row : table) {
+    INFO(row.line);
+    LoadResult r = load("[agent]\n" + row.line + "\nhost_ = 1");
+    CHECK(r.errors.size() == 1);  // host_: warnings come beside errors
+    CHECK(test::lines(r.warnings) == row.warnings);
+  }
+}
+
 TEST_CASE("the host's name") {
   LoadResult own = load("[agent]\nhost = \"web-1\"");
   CHECK(own.config.agent.host == "web-1");
