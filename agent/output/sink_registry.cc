@@ -11,12 +11,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <memory>
 
 #include "base/fd.h"
 #include "base/text.h"
+#include "base/trust.h"
 #include "file/file_sink.h"
 #include "stdout/stdout_sink.h"
 
@@ -37,26 +37,6 @@ std::string beside_executable() {
   std::string dir(path, static_cast<size_t>(n));
   dir.resize(dir.find_last_of('/'));
   return dir + "/../lib/runnel/plugins";
-}
-
-// What others may write to runs as us: the file and every folder on its way belong to root or to us, and nobody else may
-// write there. A sticky folder such as /tmp is safe on the way: others cannot rename in it what is not theirs.
-Status check_owner(const std::string& path) {
-  std::unique_ptr<char, void (*)(void*)> real(::realpath(path.c_str(), nullptr), ::free);
-  if (!real) return Error{fmt::format("{}: {}", path, errno_text(errno))};
-  std::string whole = real.get();
-  for (size_t end = whole.size(); end != std::string::npos;
-       end = end == 0 ? std::string::npos : whole.rfind('/', end - 1)) {
-    std::string part = end == 0 ? "/" : whole.substr(0, end);
-    struct stat st {};
-    if (::stat(part.c_str(), &st) != 0) return Error{fmt::format("{}: {}", part, errno_text(errno))};
-    if (st.st_uid != 0 && st.st_uid != ::geteuid())
-      return Error{fmt::format("{}: owned by neither root nor the agent's user (chown root {})", part, part)};
-    bool sticky_folder = S_ISDIR(st.st_mode) && (st.st_mode & S_ISVTX) != 0;
-    if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0 && !sticky_folder)
-      return Error{fmt::format("{}: others may write to it (chmod go-w {})", part, part)};
-  }
-  return {};
 }
 
 // dlopen(3) maps what the headers promise; where the file is shorter, touching it is SIGBUS and not an error. So the
@@ -120,7 +100,7 @@ Result<const runnel_sink*> SinkRegistry::find(const std::string& sink) {
 
 Result<const runnel_sink*> SinkRegistry::load(const std::string& path) {
   if (auto it = loaded_.find(path); it != loaded_.end()) return it->second;
-  if (Status owner = check_owner(path); !owner.ok()) return Error{"plugin " + owner.error()};
+  if (Status trust = check_trust(path, ::geteuid()); !trust.ok()) return Error{"plugin " + trust.error()};
   if (Status complete = check_complete(path); !complete.ok()) return Error{"plugin " + complete.error()};
   void* object = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (object == nullptr) return Error{fmt::format("plugin {}: {}", path, ::dlerror())};

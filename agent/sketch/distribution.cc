@@ -1,6 +1,7 @@
 #include "sketch/distribution.h"
 
 #include <algorithm>
+#include <cfloat>
 #include <cmath>
 #include <numeric>
 
@@ -95,11 +96,17 @@ void DistributionCell::add(double value, double rate) {
   max_ = std::max(max_, value);
   count_ += weight;
   double term = value * weight, t = sum_ + term;
-  sum_error_ += std::fabs(sum_) >= std::fabs(term) ? (sum_ - t) + term : (term - t) + sum_;
-  sum_ = t;
+  if (std::isfinite(t)) {
+    sum_error_ += std::fabs(sum_) >= std::fabs(term) ? (sum_ - t) + term : (term - t) + sum_;
+    sum_ = t;
+  } else {
+    sum_ = term > 0 ? DBL_MAX : -DBL_MAX;  // beyond the range of doubles: at its edge, not infinite
+    sum_error_ = 0;
+  }
   double delta = value - mean_;
+  double squares = squares_ + weight * delta * (value - (mean_ + delta * weight / count_));
   mean_ += delta * weight / count_;
-  squares_ += weight * delta * (value - mean_);
+  squares_ = std::isfinite(squares) ? squares : DBL_MAX;
 
   if (!sketch_ && values_.size() == kExact) {
     sketch_ = std::make_unique<DdSketch>();

@@ -16,7 +16,7 @@
 #include "base/text.h"
 #include "loop/aligned_timer.h"
 #include "source/script/hook.h"
-#include "source/script/trust.h"
+#include "base/trust.h"
 
 namespace runnel {
 

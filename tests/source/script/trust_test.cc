@@ -1,4 +1,4 @@
-#include "source/script/trust.h"
+#include "base/trust.h"
 
 #include "source/script/support.h"
 

@@ -1,4 +1,4 @@
-#include "source/script/trust.h"
+#include "base/trust.h"
 
 #include <fmt/format.h>
 #include <pwd.h>
@@ -12,7 +12,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 
-namespace runnel::script {
+namespace runnel {
 namespace {
 
 constexpr int kMaxLinks = 40;  // as the kernel: path_resolution(7)
@@ -97,4 +97,4 @@ Status check_trust(const std::string& path, uid_t agent) {
   return {};
 }
 
-}  // namespace runnel::script
+}  // namespace runnel
