@@ -332,9 +332,9 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
 
 void Output::by_sample(const runnel_answer& answer, runnel_outcome whole, std::vector<Item>& work) {
   auto outcome_of = [&](size_t i) {
-    int outcome = answer.samples[i] != 0 ? answer.samples[i] : whole;
+    int outcome = answer.samples[i] != 0 ? answer.samples[i] : static_cast<int>(whole);
     // A sink that answers nonsense has not said that it delivered.
-    return outcome >= RUNNEL_DELIVERED && outcome <= RUNNEL_REJECT ? outcome : RUNNEL_RETRY;
+    return outcome >= RUNNEL_DELIVERED && outcome <= RUNNEL_REJECT ? outcome : static_cast<int>(RUNNEL_RETRY);
   };
   auto chosen = [&](runnel_outcome outcome) {
     return builder_.select([&](size_t i) { return outcome_of(i) == outcome; });

@@ -14,9 +14,9 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/trust.h"
 #include "loop/aligned_timer.h"
 #include "source/script/hook.h"
-#include "base/trust.h"
 
 namespace runnel {
 
