@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <map>
 
 #include "base/log.h"
@@ -192,8 +193,18 @@ void Output::deliver(Selection whole) {
   int requests = 0;
   uint64_t all = whole.records();
   uint64_t settled_before = reader_.snapshot().delivered;
+  auto some_passed = [&] { return reader_.snapshot().delivered > settled_before; };
+  // Refused before anything had passed: was it the data, or was the back end not well yet? Asked once more when
+  // something has passed.
+  std::vector<Item> doubtful;
+  bool asked_again = false;
   work.push_back({std::move(whole), 0, true});
-  while (!work.empty()) {
+  while (!work.empty() || (!doubtful.empty() && !asked_again && some_passed())) {
+    if (work.empty()) {
+      asked_again = true;
+      for (Item& item : doubtful) item.selection.path += "t";
+      work.swap(doubtful);
+    }
     Item item = std::move(work.back());
     work.pop_back();
     Verdict verdict = Verdict::abandoned;
@@ -203,6 +214,8 @@ void Output::deliver(Selection whole) {
         break;
       case Verdict::abandoned:
         work.push_back(std::move(item));
+        work.insert(work.end(), std::make_move_iterator(doubtful.begin()),
+                    std::make_move_iterator(doubtful.end()));
         give_back(work, rejected);
         return;
       case Verdict::split:
@@ -221,6 +234,8 @@ void Output::deliver(Selection whole) {
           auto [first, second] = item.selection.halves();
           work.push_back({std::move(second)});
           work.push_back({std::move(first)});
+        } else if (!asked_again && !some_passed()) {
+          doubtful.push_back({std::move(item.selection)});
         } else {
           rejected.portions.insert(rejected.portions.end(), item.selection.portions.begin(),
                                    item.selection.portions.end());
@@ -228,9 +243,11 @@ void Output::deliver(Selection whole) {
         break;
     }
   }
+  for (const Item& item : doubtful)
+    rejected.portions.insert(rejected.portions.end(), item.selection.portions.begin(),
+                             item.selection.portions.end());
   if (!rejected.portions.empty()) {
-    bool some_passed = reader_.snapshot().delivered > settled_before;
-    if (some_passed) {
+    if (some_passed()) {
       drop(rejected, "rejected", rejection);
     } else {
       failures_++;
