@@ -59,14 +59,15 @@ Status Agent::apply(Config next) {
     if (running != outputs_.end() && running->second->config() == wanted &&
         next.agent.host == before.agent.host)
       continue;
-    // An output of that name may still be delivering what it had when it was removed: its reader goes on with us.
-    for (Retiring& retiring : retiring_) {
-      if (retiring.output->config().name != wanted.name) continue;
-      retiring.output->abandon();
-      if (!retiring.output->join_for(kHandOverMs))
+    // An output of that name may still be delivering what it had when it was removed: the new one goes on with its reader.
+    auto retiring = std::find_if(retiring_.begin(), retiring_.end(),
+                                 [&](const Retiring& r) { return r.output->config().name == wanted.name; });
+    if (retiring != retiring_.end()) {
+      retiring->output->abandon();
+      if (!retiring->output->join_for(kHandOverMs))
         return undo(fmt::format("output {}: still busy, try again", wanted.name));
+      retiring_.erase(retiring);
     }
-    sweep_retiring();
     auto made = make_output(wanted);
     if (!made.ok()) return undo(made.error());
     fresh[wanted.name] = std::move(*made);
