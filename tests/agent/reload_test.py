@@ -131,7 +131,8 @@ batch = {{ max_age = "50ms" }}
             self.assertRaises(OSError, thief.bind, ("127.0.0.1", first))
         self.assertEqual(agent.stop(), 0)
 
-    def test_an_output_that_changes_keeps_what_it_had_not_delivered(self):
+    def precious_arrives(self, between):
+        """A record that could not be delivered arrives once, after `between` and a reload that mends the output."""
         server = Server()
         self.addCleanup(server.close)
         web = lambda url: f'[output.web]\nsink = "http"\nurl = "{url}"\nfilter = "key = precious"\nbatch = {{ max_age = "50ms" }}\n'
@@ -139,16 +140,27 @@ batch = {{ max_age = "50ms" }}
         with agent.statsd() as statsd:
             statsd.send("precious:5|c")
         wait_for(lambda: agent.metric("runnel.output.retries", output="web") >= 1, agent.log)
+        between(agent)
         self.rewrite(self.config(["udp://127.0.0.1:0"], more=web(server.url + "/")))
-        agent.wait_log("agent: reloaded")
+        agent.wait_log("web: output started")
 
         def arrived():
             with server.lock:
                 return [json.loads(line) for request in server.requests for line in request.text().splitlines()]
         wait_for(arrived, agent.log)
         self.assertEqual([r["value"] for r in arrived()], [5])
+        self.assertIn("agent: reloaded", agent.log())
         self.assertEqual(agent.stop(), 0)
         self.assertEqual(agent.residual("web"), 0)
+
+    def test_an_output_that_changes_keeps_what_it_had_not_delivered(self):
+        self.precious_arrives(lambda agent: None)
+
+    def test_an_output_that_comes_back_finds_what_it_had_not_delivered(self):
+        def removed(agent):
+            self.rewrite(self.config(["udp://127.0.0.1:0"]))
+            agent.wait_log("web: removed from the configuration")
+        self.precious_arrives(removed)
 
     def test_an_output_that_is_removed_delivers_what_it_had(self):
         second = os.path.join(self.folder.path, "second.json")
@@ -165,27 +177,6 @@ batch = {{ max_age = "50ms" }}
         agent.wait_log("second: output started")
         self.assertEqual(agent.stop(), 0)
         self.assertEqual(agent.residual("second"), 0)
-
-    def test_an_output_that_comes_back_finds_what_it_had_not_delivered(self):
-        server = Server()
-        self.addCleanup(server.close)
-        web = lambda url: f'[output.web]\nsink = "http"\nurl = "{url}"\nfilter = "key = precious"\nbatch = {{ max_age = "50ms" }}\n'
-        agent = self.start(self.config(["udp://127.0.0.1:0"], more=web(f"http://127.0.0.1:{free_port()}/")))
-        with agent.statsd() as statsd:
-            statsd.send("precious:5|c")
-        wait_for(lambda: agent.metric("runnel.output.retries", output="web") >= 1, agent.log)
-        self.rewrite(self.config(["udp://127.0.0.1:0"]))
-        agent.wait_log("web: removed from the configuration")
-        self.rewrite(self.config(["udp://127.0.0.1:0"], more=web(server.url + "/")))
-        agent.wait_log("web: output started")
-
-        def arrived():
-            with server.lock:
-                return [json.loads(line) for request in server.requests for line in request.text().splitlines()]
-        wait_for(arrived, agent.log)
-        self.assertEqual([r["value"] for r in arrived()], [5])
-        self.assertEqual(agent.stop(), 0)
-        self.assertEqual(agent.residual("web"), 0)
 
     def test_a_storm_of_signals_harms_nothing(self):
         agent = self.start(self.config(["udp://127.0.0.1:0"]))
