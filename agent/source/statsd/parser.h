@@ -41,6 +41,10 @@ inline constexpr std::string_view kTags = "bad_tags";    // control bytes, empty
 inline constexpr std::string_view kUtf8 = "bad_utf8";
 inline constexpr std::string_view kTooLong = "too_long";           // name and tags beyond kMaxKey
 inline constexpr std::string_view kUnsupported = "not_supported";  // events, service checks
+inline constexpr std::string_view kTimestamp = "bad_timestamp";  // `|T` or `|d:` is not a positive unix time
+inline constexpr std::string_view kEvent = "bad_event";  // lengths, status or fields of an event do not fit
+inline constexpr std::string_view kUnterminated = "unterminated";  // a stream ended within a line or frame
+inline constexpr std::string_view kFrame = "bad_frame";            // a frame's length is out of bounds
 }  // namespace bad
 
 class Parser {

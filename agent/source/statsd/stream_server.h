@@ -1,0 +1,58 @@
+// The stream side of a receiver: accepts tcp:// and unix:// connections, reads them, hands payloads on. It has an epoll
+// descriptor of its own, so that a receiver watches one descriptor however many connections there are. All methods belong
+// to the receiver's thread; nothing blocks.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "source/statsd/listener.h"
+#include "source/statsd/peer.h"
+#include "source/statsd/stream_framer.h"
+
+namespace runnel::statsd {
+
+struct StreamLimits {
+  size_t max_connections =
+      1024;  // of all listeners of this server; further ones are accepted and closed at once
+  int64_t idle_timeout_ms = 300'000;  // without a byte; 0: never
+};
+
+struct StreamEvents {
+  std::function<void(std::string_view payload, const Peer& peer)> take;
+  std::function<void(std::string_view reason, std::string_view bytes, const Peer& peer)>
+      refuse;  // a line or frame
+  // A connection was closed by us: "idle", "too_many_connections", "bad_frame".
+  std::function<void(std::string_view reason, const Peer& peer)> closed;
+};
+
+class StreamServer {
+ public:
+  StreamServer(const Clock& clock, StreamEvents events);
+  ~StreamServer();
+  StreamServer(const StreamServer&) = delete;
+
+  int poll_fd() const;  // readable when there is something to do
+  // Listeners of a former call that are not in this one are dropped; their connections live on. Several receivers may share a
+  // listener: each connection is accepted by one of them.
+  void configure(const std::vector<std::shared_ptr<Listener>>& listeners, const StreamLimits& limits);
+  // Reads what is there, fair to all connections: at most about `budget` bytes. Returns the bytes read.
+  size_t service(size_t budget);
+  // Until when at the latest service() is to be called, for time-outs; -1: no matter.
+  int64_t next_deadline_ns() const;
+  // Reads what has already come (bounded), then closes every connection; unterminated tails are refused as at any close.
+  void stop();
+  size_t connections() const;
+
+ private:
+  struct Connection;
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace runnel::statsd
