@@ -1,226 +1,204 @@
 #include "sketch/distribution.h"
 
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
-#include <numeric>
+#include <cstdlib>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#include "sketch/moments.h"
 
 namespace runnel {
 namespace {
 
-const double kLogGamma = std::log((1 + DdSketch::kAccuracy) / (1 - DdSketch::kAccuracy));
+// Of a count only 64 bits mean anything; with this bound no sum of weights leaves the doubles.
+constexpr double kMaxWeight = 1e18;
 
-int32_t bin_of(double magnitude) {
-  return static_cast<int32_t>(std::ceil(std::log(magnitude) / kLogGamma));
-}
-
-// The point of the bin (γ^(i-1), γ^i] that is within kAccuracy of both ends.
-double bin_value(int32_t index) {
-  return std::exp(kLogGamma * (index - 1)) * (1 + DdSketch::kAccuracy);
+// 5, 11, 23, 47, 71, 107 …: odd numbers of doubles, which fill the blocks of glibc's malloc (16·k - 8 bytes) wholly.
+size_t next_capacity(size_t capacity) {
+  if (capacity == 0) return 5;
+  return capacity < 32 ? 2 * capacity + 1 : (capacity + capacity / 2) | 1;
 }
 
 }  // namespace
 
-void DdSketch::Side::add(int32_t index, double weight) {
-  total += weight;
-  if (bins.empty()) lowest = index;
-  if (index < lowest) {
-    size_t more = static_cast<size_t>(lowest - index);
-    if (bins.size() + more > kMaxBins) {
-      // No room below: what is smaller joins the smallest bin that fits.
-      more = kMaxBins - bins.size();
-    }
-    bins.insert(bins.begin(), more, 0.0);
-    lowest -= static_cast<int32_t>(more);
-    index = std::max(index, lowest);
-  }
-  size_t at = static_cast<size_t>(index - lowest);
-  if (at >= bins.size()) {
-    if (at >= kMaxBins) {
-      // Room above is made by merging the bins nearest to zero.
-      size_t shift = std::min(at - kMaxBins + 1, bins.size());
-      double merged = std::accumulate(bins.begin(), bins.begin() + static_cast<std::ptrdiff_t>(shift), 0.0);
-      bins.erase(bins.begin(), bins.begin() + static_cast<std::ptrdiff_t>(shift));
-      lowest = index - static_cast<int32_t>(kMaxBins) + 1;
-      at = kMaxBins - 1;
-      bins.resize(kMaxBins, 0.0);
-      // What was kept stands at the same distance from the new lowest as before; a gap only where all was merged.
-      bins[0] += merged;
-    } else {
-      bins.resize(at + 1, 0.0);
-    }
-  }
-  bins[at] += weight;
+struct DistributionCell::State {
+  double buffer[kBuffer];  // first, so that values_ points at the State as well
+  double weight = 1;       // of each value in the buffer: a client keeps its rate
+  DdSketch sketch;
+  Moments moments;
+};
+
+DistributionCell::State& DistributionCell::state() const {
+  static_assert(std::is_standard_layout_v<State>);
+  return *reinterpret_cast<State*>(values_);
 }
 
-void DdSketch::add(double value, double weight) {
-  // Below the smallest normal double there is nothing worth a bin.
-  if (std::fabs(value) < 2.3e-308) {
-    zero_ += weight;
-  } else if (value > 0) {
-    positive_.add(bin_of(value), weight);
+Weighted* DistributionCell::weighted() const {
+  return reinterpret_cast<Weighted*>(values_);
+}
+
+void DistributionCell::swap(DistributionCell& other) noexcept {
+  std::swap(values_, other.values_);
+  std::swap(size_, other.size_);
+  std::swap(room_, other.room_);
+  std::swap(capacity_, other.capacity_);
+  std::swap(form_, other.form_);
+}
+
+double DistributionCell::weight_of(double rate) {
+  return std::min(1 / rate, kMaxWeight);
+}
+
+void DistributionCell::resize(size_t capacity) {
+  void* wider = std::realloc(values_, capacity * sizeof(double));
+  if (!wider) throw std::bad_alloc();
+  values_ = static_cast<double*>(wider);
+  capacity_ = static_cast<uint16_t>(capacity);
+  if (form_ == Form::plain) room_ = capacity_;
+}
+
+void DistributionCell::to_weighted() {
+  form_ = Form::weighted;
+  room_ = 0;
+  if (size_ * 2u > capacity_) resize(size_ * 2u + 1);
+  for (size_t i = size_; i-- > 0;) weighted()[i] = {values_[i], 1};
+  size_ *= 2;
+}
+
+// Moves what stands in the array or buffer of this cell into `state`, its own or another's. The weights of an array
+// stand beside the values.
+void DistributionCell::take(State& state) {
+  if (size_ == 0) return;
+  if (form_ == Form::weighted) {
+    state.moments.merge(Moments::of(weighted(), values()));
+    for (size_t i = 0; i < values(); i++) state.sketch.add(weighted()[i].value, weighted()[i].weight);
   } else {
-    negative_.add(bin_of(-value), weight);
+    double weight = form_ == Form::sketch ? this->state().weight : 1;
+    state.moments.merge(Moments::of(values_, size_, weight));
+    state.sketch.add(values_, size_, weight);
   }
+  size_ = 0;
 }
 
-void DdSketch::merge(const DdSketch& other) {
-  zero_ += other.zero_;
-  for (auto [to, from] : {std::pair{&positive_, &other.positive_}, std::pair{&negative_, &other.negative_}})
-    for (size_t i = 0; i < from->bins.size(); i++)
-      if (from->bins[i] > 0) to->add(from->lowest + static_cast<int32_t>(i), from->bins[i]);
+DistributionCell::State& DistributionCell::to_sketch() {
+  if (form_ == Form::sketch) return state();
+  auto* fresh = new State;
+  take(*fresh);
+  release();
+  values_ = fresh->buffer;
+  room_ = capacity_ = kBuffer;
+  form_ = Form::sketch;
+  return *fresh;
 }
 
-double DdSketch::at_rank(double rank) const {
-  double seen = 0;
-  for (size_t i = negative_.bins.size(); i-- > 0;) {
-    seen += negative_.bins[i];
-    if (negative_.bins[i] > 0 && seen >= rank) return -bin_value(negative_.lowest + static_cast<int32_t>(i));
-  }
-  seen += zero_;
-  if (zero_ > 0 && seen >= rank) return 0;
-  double last = 0;
-  for (size_t i = 0; i < positive_.bins.size(); i++) {
-    if (positive_.bins[i] == 0) continue;
-    seen += positive_.bins[i];
-    last = bin_value(positive_.lowest + static_cast<int32_t>(i));
-    if (seen >= rank) break;
-  }
-  return last;
-}
-
-void DistributionCell::add(double value, double rate) {
-  double weight = 1 / rate;
-  if (count_ == 0) min_ = max_ = value;
-  min_ = std::min(min_, value);
-  max_ = std::max(max_, value);
-  count_ += weight;
-  double term = value * weight, t = sum_ + term;
-  if (std::isfinite(t)) {
-    sum_error_ += std::fabs(sum_) >= std::fabs(term) ? (sum_ - t) + term : (term - t) + sum_;
-    sum_ = t;
-  } else {
-    sum_ = term > 0 ? DBL_MAX : -DBL_MAX;  // beyond the range of doubles: at its edge, not infinite
-    sum_error_ = 0;
-  }
-  double delta = value - mean_;
-  double squares = squares_ + weight * delta * (value - (mean_ + delta * weight / count_));
-  mean_ += delta * weight / count_;
-  squares_ = std::isfinite(squares) ? squares : DBL_MAX;
-
-  if (!sketch_ && values_.size() == kExact) {
-    sketch_ = std::make_unique<DdSketch>();
-    for (size_t i = 0; i < values_.size(); i++) sketch_->add(values_[i], weights_.empty() ? 1 : weights_[i]);
-    values_ = {};
-    weights_ = {};
-  }
-  if (sketch_) {
-    sketch_->add(value, weight);
+void DistributionCell::add_weighted(double value, double weight) {
+  if (form_ != Form::sketch && values() < kExact) {
+    if (form_ == Form::plain && weight != 1) to_weighted();
+    size_t more = form_ == Form::weighted ? 2 : 1;
+    if (size_ + more > capacity_) resize(std::min(next_capacity(capacity_), more * kExact));
+    values_[size_++] = value;
+    if (form_ == Form::weighted) values_[size_++] = weight;
     return;
   }
-  if (weights_.empty() && weight != 1) weights_.assign(values_.size(), 1.0);
-  values_.push_back(value);
-  if (!weights_.empty() || weight != 1) weights_.push_back(weight);
+  State& state = to_sketch();
+  if (size_ == kBuffer || weight != state.weight) {
+    take(state);
+    state.weight = weight;
+    room_ = weight == 1 ? kBuffer : 0;
+  }
+  values_[size_++] = value;
 }
 
-double DistributionCell::percentile(double p) {
+double DistributionCell::percentile(double p, double count) const {
   // 95/100·20 is 19.000000000000004 in doubles: shave what is no more than rounding.
-  double rank = p / 100 * count_ * (1 - 1e-12);
-  if (sketch_) return std::clamp(sketch_->at_rank(std::max(std::ceil(rank), 1.0)), min_, max_);
-  if (weights_.empty()) {
-    auto n = static_cast<double>(values_.size());
-    double at = std::clamp(std::ceil(rank), 1.0, n);
+  double rank = p / 100 * count * (1 - 1e-12);
+  if (form_ == Form::sketch) {
+    State& s = state();
+    return std::clamp(s.sketch.at_rank(std::max(std::ceil(rank), 1.0)), s.moments.min(), s.moments.max());
+  }
+  if (form_ == Form::plain) {
+    double at = std::clamp(std::ceil(rank), 1.0, static_cast<double>(size_));
     return values_[static_cast<size_t>(at) - 1];
   }
   double seen = 0;
-  for (size_t i = 0; i < values_.size(); i++) {
-    seen += weights_[i];
-    if (seen >= rank) return values_[i];
+  for (size_t i = 0; i < values(); i++) {
+    seen += weighted()[i].weight;
+    if (seen >= rank) return weighted()[i].value;
   }
-  return max_;
+  return weighted()[values() - 1].value;
 }
 
 Distribution DistributionCell::result(const std::vector<double>& percentiles) {
-  if (weights_.empty()) {
-    std::sort(values_.begin(), values_.end());
-  } else {
-    std::vector<std::pair<double, double>> both;
-    for (size_t i = 0; i < values_.size(); i++) both.emplace_back(values_[i], weights_[i]);
-    std::sort(both.begin(), both.end());
-    for (size_t i = 0; i < both.size(); i++) values_[i] = both[i].first, weights_[i] = both[i].second;
-  }
   Distribution d;
-  d.count = count_;
-  d.sum = sum_ + sum_error_;
-  d.min = min_;
-  d.max = max_;
-  d.mean = count_ > 0 ? d.sum / count_ : 0;
-  d.stddev = count_ > 0 ? std::sqrt(std::max(0.0, squares_ / count_)) : 0;
-  for (double p : percentiles) d.percentiles.emplace_back(p, percentile(p));
+  if (empty()) return d;
+  Moments moments;
+  if (form_ == Form::sketch) {
+    take(state());
+    moments = state().moments;
+  } else if (form_ == Form::weighted) {
+    std::sort(weighted(), weighted() + values(), [](Weighted a, Weighted b) { return a.value < b.value; });
+    moments = Moments::of(weighted(), values());
+  } else {
+    std::sort(values_, values_ + size_);
+    moments = Moments::of(values_, size_, 1);
+  }
+  d.count = moments.count();
+  d.sum = moments.sum();
+  d.min = moments.min();
+  d.max = moments.max();
+  d.mean = moments.mean();
+  d.stddev = moments.stddev();
+  d.percentiles.reserve(percentiles.size());
+  for (double p : percentiles) d.percentiles.emplace_back(p, percentile(p, d.count));
   return d;
 }
 
 void DistributionCell::reset() {
-  if (values_.capacity() > 64) values_ = {};
-  values_.clear();
-  weights_ = {};
-  sketch_.reset();
-  count_ = sum_ = sum_error_ = mean_ = squares_ = min_ = max_ = 0;
+  if (form_ == Form::sketch || capacity_ > kKept) return release();
+  size_ = 0;
+  room_ = capacity_;
+  form_ = Form::plain;
+}
+
+void DistributionCell::release() {
+  if (form_ == Form::sketch) {
+    delete &state();
+  } else {
+    std::free(values_);
+  }
+  values_ = nullptr;
+  size_ = room_ = capacity_ = 0;
+  form_ = Form::plain;
+}
+
+void DistributionCell::merge(DistributionCell&& other) {
+  if (other.empty()) return;
+  if (empty()) {
+    swap(other);
+  } else if (form_ != Form::sketch && other.form_ != Form::sketch && values() + other.values() <= kExact) {
+    for (size_t i = 0; i < other.values(); i++) {
+      if (other.form_ == Form::weighted) {
+        add_weighted(other.weighted()[i].value, other.weighted()[i].weight);
+      } else {
+        add_weighted(other.values_[i], 1);
+      }
+    }
+  } else {
+    State& state = to_sketch();
+    other.take(state);
+    if (other.form_ == Form::sketch) {
+      state.sketch.merge(other.state().sketch);
+      state.moments.merge(other.state().moments);
+    }
+  }
+  other.reset();
 }
 
 size_t DistributionCell::heap_bytes() const {
-  return (values_.capacity() + weights_.capacity()) * sizeof(double) + (sketch_ ? sizeof(DdSketch) : 0);
-}
-
-void SetCell::add(uint64_t hash) {
-  if (hash == 0) hash = 1;
-  if (hash >= limit_) return;
-  if ((used_ + 1) * 2 > hashes_.size()) {
-    std::vector<uint64_t> old(hashes_.empty() ? 8 : hashes_.size() * 2);
-    old.swap(hashes_);
-    size_t mask = hashes_.size() - 1;
-    for (uint64_t h : old) {
-      if (h == 0) continue;
-      size_t i = h & mask;
-      while (hashes_[i] != 0) i = (i + 1) & mask;
-      hashes_[i] = h;
-    }
-  }
-  size_t mask = hashes_.size() - 1;
-  size_t i = hash & mask;
-  for (; hashes_[i] != 0; i = (i + 1) & mask)
-    if (hashes_[i] == hash) return;
-  hashes_[i] = hash;
-  used_++;
-  if (used_ > 2 * kKept) prune();
-}
-
-void SetCell::prune() {
-  std::vector<uint64_t> all;
-  for (uint64_t h : hashes_)
-    if (h != 0) all.push_back(h);
-  std::nth_element(all.begin(), all.begin() + kKept, all.end());
-  limit_ = all[kKept];
-  pruned_ = true;
-  all.resize(kKept);
-  std::fill(hashes_.begin(), hashes_.end(), 0);
-  used_ = 0;
-  for (uint64_t h : all) add(h);
-}
-
-uint64_t SetCell::distinct() const {
-  if (!pruned_) return used_;
-  // `used_` of the hashes lie below limit_, a fraction limit_/2⁶⁴ of the whole range.
-  return static_cast<uint64_t>(
-      std::llround(static_cast<double>(used_) * 18446744073709551616.0 / static_cast<double>(limit_)));
-}
-
-void SetCell::reset() {
-  if (hashes_.size() > 64) hashes_ = {};
-  std::fill(hashes_.begin(), hashes_.end(), 0);
-  used_ = 0;
-  limit_ = UINT64_MAX;
-  pruned_ = false;
+  if (form_ == Form::sketch) return sizeof(State) + state().sketch.heap_bytes();
+  return capacity_ * sizeof(double);
 }
 
 }  // namespace runnel

@@ -1,75 +1,86 @@
-// Values of a timer or histogram within an interval: exact up to 1,000 values, beyond that a DDSketch with at most 1 %
-// relative error (Masson, Rim, Lee: "DDSketch", VLDB 2019). Weighted: a value sampled at rate r counts 1/r times.
-// One thread.
+// The values of a timer or histogram within an interval: exact up to kExact values, beyond that a DdSketch with at most
+// 1 % relative error. Weighted: a value sampled at rate r counts 1/r times. One thread. A cell owns its heap memory.
+//
+// There are 100,000 of them, most with a few values an interval, and a StatsD line pays for each value; so a cell is 16
+// bytes and a value is only appended to an array: min, max, sums and percentiles are found at the flush. Ten values
+// cost 16 + 96 bytes. Beyond kExact the array is a buffer of kBuffer values, folded into the sketch when full.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <utility>
 #include <vector>
 
 #include "metric/batch.h"
+#include "sketch/dd_sketch.h"
+#include "sketch/set.h"  // the other cell of a StatsD table
 
 namespace runnel {
 
-// Quantiles of any number of values in at most 2 × kMaxBins counters. Bin i of |x| holds (γ^(i-1), γ^i], γ = 1.01/0.99;
-// when a side is full its bins nearest to zero are merged, which costs accuracy only there (17 decades are kept).
-class DdSketch {
- public:
-  static constexpr double kAccuracy = 0.01;
-  static constexpr size_t kMaxBins = 2048;
-  void add(double value, double weight);
-  void merge(const DdSketch& other);
-  double count() const { return zero_ + positive_.total + negative_.total; }
-  double at_rank(
-      double rank) const;  // the value that `rank` of the total weight lie at or below; 0 < rank ≤ count()
-
- private:
-  struct Side {
-    int32_t lowest = 0;  // index of bins[0]
-    std::vector<double> bins;
-    double total = 0;
-    void add(int32_t index, double weight);
-  };
-  Side positive_, negative_;
-  double zero_ = 0;
-};
+struct Weighted;
 
 class DistributionCell {
  public:
   static constexpr size_t kExact = 1000;
-  void add(double value, double rate);
-  bool empty() const { return count_ == 0; }
-  // Percentile p is the value at rank ceil(p/100·n) of the values sorted ascending (INTERFACE: exact or within 1 %).
+
+  DistributionCell() = default;
+  DistributionCell(DistributionCell&& other) noexcept { swap(other); }
+  DistributionCell& operator=(DistributionCell&& other) noexcept {
+    DistributionCell(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~DistributionCell() { release(); }
+
+  // A finite value; 0 < rate ≤ 1, and below 1e-18 it counts as 1e-18.
+  void add(double value, double rate) {
+    if (size_ < room_ && rate == 1) [[likely]] {
+      values_[size_++] = value;
+    } else {
+      add_weighted(value, weight_of(rate));
+    }
+  }
+  bool empty() const { return size_ == 0 && form_ != Form::sketch; }
+
+  // Percentile p is the value at rank ceil(p/100·n) of the values sorted ascending; of weighted values the first up to
+  // which the weights sum to p/100 of all. Sorts in place; may be asked again, and values may be added in between.
   Distribution result(const std::vector<double>& percentiles);
-  void reset();  // keeps a little memory for the next interval
+
+  void reset();    // empty; keeps an array of up to kKept doubles for the next interval
+  void release();  // empty; gives all memory back: for a series that was idle
+
+  // Adds what `other` holds and empties it. Exact while both together have at most kExact values; beyond that the bins
+  // are those of one sketch of all values.
+  void merge(DistributionCell&& other);
+
   size_t heap_bytes() const;
 
  private:
-  double percentile(double p);
-  std::vector<double> values_;
-  std::vector<double> weights_;  // empty while all are 1
-  std::unique_ptr<DdSketch> sketch_;
-  double count_ = 0, sum_ = 0, sum_error_ = 0;  // Neumaier's compensated sum
-  double mean_ = 0, squares_ = 0;               // Welford, weighted (West 1979)
-  double min_ = 0, max_ = 0;
+  // values_ points at doubles; at Weighted, size_ and capacity_ still counting doubles; or at the buffer of a State.
+  enum class Form : uint8_t { plain, weighted, sketch };
+  static constexpr uint16_t kBuffer = 64;
+  static constexpr uint16_t kKept = 64;
+  struct State;
+
+  void swap(DistributionCell& other) noexcept;
+  static double weight_of(double rate);
+  void add_weighted(double value, double weight);
+  size_t values() const { return form_ == Form::weighted ? size_ / 2u : size_; }  // in the array
+  void resize(size_t capacity);
+  void to_weighted();
+  State& to_sketch();
+  void take(State& state);
+  State& state() const;
+  Weighted* weighted() const;
+  double percentile(double p, double count) const;
+
+  double* values_ = nullptr;
+  uint16_t size_ = 0;
+  uint16_t room_ =
+      0;  // up to here values of weight 1 may be appended as they are: 0 while others have another weight
+  uint16_t capacity_ = 0;
+  Form form_ = Form::plain;
 };
 
-// Distinct members. Exact up to 2 × kKept, then the kKept smallest hashes estimate the rest (k minimum values, Bar-Yossef
-// et al. 2002): standard error 1/√kKept, below 1 %. At most 512 KiB a series, however many members.
-class SetCell {
- public:
-  static constexpr size_t kKept = 16384;
-  void add(uint64_t hash);
-  uint64_t distinct() const;
-  bool empty() const { return hashes_.empty(); }
-  void reset();
-
- private:
-  void prune();
-  std::vector<uint64_t> hashes_;  // a table of open addressing; 0 is a free slot
-  size_t used_ = 0;
-  uint64_t limit_ = UINT64_MAX;  // hashes from here on are not kept
-  bool pruned_ = false;
-};
+static_assert(sizeof(DistributionCell) == 16 || sizeof(void*) != 8);
 
 }  // namespace runnel
