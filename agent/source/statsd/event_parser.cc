@@ -1,5 +1,7 @@
 #include "source/statsd/event_parser.h"
 
+#include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <vector>
@@ -173,6 +175,45 @@ std::string_view add_event(std::string_view name, const std::string& description
   return {};
 }
 
+// How many bytes of valid UTF-8 its first `units` UTF-16 units take; nothing where there are fewer.
+std::optional<size_t> utf16_bytes(std::string_view text, size_t units) {
+  size_t at = 0;
+  while (at < text.size()) {
+    unsigned char byte = static_cast<unsigned char>(text[at]);
+    if ((byte & 0xC0) != 0x80) {  // begins a character
+      size_t width = byte >= 0xF0 ? 2 : 1;
+      if (units < width) break;
+      units -= width;
+    }
+    at++;
+  }
+  return units == 0 ? std::optional(at) : std::nullopt;
+}
+
+// Cuts title, '|' and text off `rest`, where the lengths lead to '|' or the end. Compared, never added: the lengths are
+// the sender's.
+bool cut_texts(std::string_view& rest, size_t title_size, size_t text_size, std::string_view& title,
+               std::string_view& text) {
+  if (title_size >= rest.size() || rest[title_size] != '|') return false;
+  std::string_view behind = rest.substr(title_size + 1);
+  if (text_size > behind.size() || (text_size < behind.size() && behind[text_size] != '|')) return false;
+  title = rest.substr(0, title_size);
+  text = behind.substr(0, text_size);
+  rest = behind.substr(text_size);
+  return true;
+}
+
+// Lengths are bytes. Clients of languages whose strings are UTF-16 count those units instead (hot-shots still does,
+// Datadog's for C# did): where bytes do not fit, these are tried.
+bool cut_texts_of_either(std::string_view& rest, size_t title_size, size_t text_size, std::string_view& title,
+                         std::string_view& text) {
+  if (cut_texts(rest, title_size, text_size, title, text)) return true;
+  auto title_bytes = utf16_bytes(rest, title_size);
+  if (!title_bytes || *title_bytes == rest.size()) return false;
+  auto text_bytes = utf16_bytes(rest.substr(*title_bytes + 1), text_size);
+  return text_bytes && cut_texts(rest, *title_bytes, *text_bytes, title, text);
+}
+
 std::string_view read_titled(std::string_view line, bool origin_tags, Batch& out) {
   std::string_view rest = line.substr(3);  // "_e{"
   auto title_size = take_length(rest, ',');
@@ -181,14 +222,8 @@ std::string_view read_titled(std::string_view line, bool origin_tags, Batch& out
   if (!text_size || !rest.starts_with(':')) return bad::kEvent;
   rest.remove_prefix(1);
   if (*title_size == 0) return bad::kNoName;
-  // Bytes, not characters; compared so that no sum of the sender's numbers is ever made.
-  if (*title_size >= rest.size() || rest[*title_size] != '|') return bad::kEvent;
-  std::string_view title = rest.substr(0, *title_size);
-  rest.remove_prefix(*title_size + 1);
-  if (*text_size > rest.size()) return bad::kEvent;
-  std::string_view text = rest.substr(0, *text_size);
-  rest.remove_prefix(*text_size);
-  if (!rest.empty() && rest[0] != '|') return bad::kEvent;
+  std::string_view title, text;
+  if (!cut_texts_of_either(rest, *title_size, *text_size, title, text)) return bad::kEvent;
 
   if (std::string_view reason = check_name(title); !reason.empty()) return reason;
   if (text.size() > Batch::kMaxText) return bad::kTooLong;

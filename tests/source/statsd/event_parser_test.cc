@@ -63,6 +63,10 @@ TEST_CASE("events and service checks that are taken") {
       {"_e{10,9}:test|title|a|t:error", R"(test|title "a|t:error")"},
       {"_e{7,6}:größe|ü: ä", R"(größe "ü: ä")"},
       {"_e{3,1}:_e{|}", R"(_e{ "}")"},
+      // hot-shots counts UTF-16 units: taken where bytes do not fit.
+      {"_e{5,4}:größe|ü: ä", R"(größe "ü: ä")"},
+      {"_e{4,4}:text|ü: ä|t:error", R"(text error "ü: ä")"},
+      {"_e{3,2}:\xf0\x9f\x9a\x80!|\xf0\x9f\x9a\x80|#k:v", "\xf0\x9f\x9a\x80!{k=v} \"\xf0\x9f\x9a\x80\""},
       // Line breaks come as two characters. A title is passed on byte for byte.
       {R"(_e{10,24}:test title|test\line1\nline2\nline3)", R"(test title "test\line1\nline2\nline3")"},
       {R"(_e{4,3}:a\nb|\\n)", R"(a\nb "\\n")"},
@@ -152,7 +156,9 @@ TEST_CASE("events and service checks that are refused add nothing and say why") 
       {"_e{4,4}:title|text", bad::kEvent},
       {"_e{5,0}:title", bad::kEvent},
       {"_e{5,0}:title|text", bad::kEvent},
-      {"_e{5,4}:größe|text", bad::kEvent},  // characters counted, not bytes
+      {"_e{6,4}:größe|text", bad::kEvent},          // neither bytes nor UTF-16 units
+      {"_e{5,6}:größe|ü: ä", bad::kEvent},          // the one for the title, the other for the text
+      {"_e{1,1}:\xf0\x9f\x9a\x80|b", bad::kEvent},  // half a surrogate pair
       {"_e{18446744073709551615,1}:a|b", bad::kEvent},
       {"_e{1,18446744073709551615}:a|b", bad::kEvent},
       {"_e{18446744073709551615,18446744073709551615}:a|b", bad::kEvent},
@@ -191,7 +197,7 @@ TEST_CASE("events and service checks that are refused add nothing and say why") 
       {"_e{5,4}:title|text|#a|#b", bad::kTags},
       {"_e{1,1}:\xff|b", bad::kUtf8},
       {"_e{1,2}:a|\xc3\x28", bad::kUtf8},
-      {"_e{1,1}:\xc3\xa9|b", bad::kEvent},  // the length ends within a character
+      {"_e{3,1}:\xc3\xa9\xc3\xa9|b", bad::kEvent},  // the length ends within a character
       {"_e{1,1}:a|b|#k:\xc3", bad::kUtf8},
 
       {"_sc|", bad::kNoName},
