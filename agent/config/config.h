@@ -44,8 +44,21 @@ struct StatsdConfig {
   std::vector<std::string> listen{"udp://127.0.0.1:8125"};
   StringMap tags;
   int64_t max_series = 100'000;
-  int64_t receive_buffer = 8 << 20;  // SO_RCVBUF wanted, in bytes
+  int64_t receivers = 1;              // threads that share the load
+  int64_t receive_buffer = 8 << 20;   // SO_RCVBUF wanted, in bytes
+  int64_t max_connections = 1024;     // of tcp:// and unix:// listeners together
+  int64_t idle_timeout_ms = 300'000;  // of a connection; 0: never
+  std::string mode = "0666";          // of unix sockets, octal
+  std::string group;                  // of unix sockets; "" leaves it
   std::vector<double> percentiles{50, 90, 95, 99};
+  std::string tag_style = "any";  // any, dogstatsd, influx, librato, signalfx
+  std::string origin = "none";    // none, tags
+  bool sanitize = false;
+  std::string gauge_sign = "delta";  // delta, absolute
+  int64_t gauge_ttl_ms = 300'000;    // 0: for ever
+  std::string counters = "delta";    // delta, total, rate
+  StringMap delete_idle{{"counters", "true"}, {"gauges", "false"}, {"sets", "true"}, {"timers", "true"}};
+  std::vector<std::string> repeat;  // udp:// and unixgram:// addresses that raw packets go on to
   Position position;
   bool operator==(const StatsdConfig&) const = default;
 };

@@ -23,7 +23,8 @@ struct Catalog {
   std::vector<std::string> collectors;
   // What a source cannot do in this build is an error that says so, a source that it has not got a warning.
   std::vector<std::string> sources{"statsd", "scripts", "host"};
-  std::map<std::string, std::vector<std::string>> listen_schemes{{"statsd", {"udp"}}};
+  std::map<std::string, std::vector<std::string>> listen_schemes{
+      {"statsd", {"udp", "tcp", "unix", "unixgram"}}};
   std::vector<std::string> durabilities{"memory"};
   std::function<Status(const std::string& filter)>
       check_filter;  // error text names the column inside the filter

@@ -18,6 +18,11 @@ constexpr const char* kDurabilities[] = {"synced", "written", "memory", nullptr}
 constexpr const char* kWhenFull[] = {"drop_oldest", "drop_newest", "block", nullptr};
 constexpr const char* kWhenFullOrEmpty[] = {"", "drop_oldest", "drop_newest", "block", nullptr};
 
+constexpr const char* kTagStyles[] = {"any", "dogstatsd", "influx", "librato", "signalfx", nullptr};
+constexpr const char* kOrigins[] = {"none", "tags", nullptr};
+constexpr const char* kGaugeSigns[] = {"delta", "absolute", nullptr};
+constexpr const char* kCounterForms[] = {"delta", "total", "rate", nullptr};
+
 constexpr ValueSpec kBool{ValueType::boolean};
 constexpr ValueSpec kString{ValueType::string};
 constexpr ValueSpec kStrings{ValueType::string_list};
@@ -61,16 +66,39 @@ using S = StatsdConfig;
 const Key<S> kStatsd[] = {
     {"name", kString, &S::name, "names one of several [[source.statsd]]; the tag source of its own metrics"},
     {"enabled", kBool, &S::enabled, "false turns it off without deleting the table"},
-    {"listen", kStrings, &S::listen, "addresses, udp://IP:PORT; port 0 picks a free one"},
+    {"listen", kStrings, &S::listen,
+     "addresses, udp://IP:PORT, tcp://, unix:///PATH or unixgram://; port 0 picks a free one"},
     {"tags", kMap, &S::tags, "added to what arrives here, where the sender has not set them"},
     {"max_series", integer(1, 10'000'000), &S::max_series,
-     "series held at a time; samples of further ones are dropped"},
+     "series held at a time; further ones are folded into runnel.overflow, gauges dropped"},
+    {"receivers", integer(1, 64), &S::receivers,
+     "threads that share the load, for hosts that need more than one core"},
     {"receive_buffer", size(4 * kKiB, kGiB), &S::receive_buffer,
      "socket buffer asked of the kernel, which grants up to net.core.rmem_max"},
+    {"max_connections", integer(1, 100'000), &S::max_connections, "of tcp:// and unix:// together"},
+    {"idle_timeout", duration(0, kDay), &S::idle_timeout_ms,
+     "a connection without a byte for this long is closed; \"0s\" is never"},
+    {"mode", kString, &S::mode, "permissions of unix sockets, octal"},
+    {"group", kString, &S::group, "group of unix sockets; \"\" leaves the agent's own"},
     {"percentiles",
      {ValueType::number_list, 0.01, 100},
      &S::percentiles,
      "of timers, histograms and distributions"},
+    {"tag_style", choice(kTagStyles), &S::tag_style,
+     "which tags inside names are understood beside those behind |#; dogstatsd is none"},
+    {"origin", choice(kOrigins), &S::origin,
+     "tags: the container and external fields become the tags container and external"},
+    {"sanitize", kBool, &S::sanitize, "clean names as Etsy's server does"},
+    {"gauge_sign", choice(kGaugeSigns), &S::gauge_sign, "what +n and -n of a gauge mean"},
+    {"gauge_ttl", duration(0, 365 * kDay), &S::gauge_ttl_ms,
+     "a gauge is sent each interval for this long after its last line; \"0s\" is for ever"},
+    {"counters", choice(kCounterForms), &S::counters,
+     "what is sent of a counter: the interval's sum, the sum since the start, or the rate a second"},
+    {"delete_idle",
+     {ValueType::text_map},
+     &S::delete_idle,
+     "by type: true sends nothing of an idle series, false its value or 0, and never forgets it"},
+    {"repeat", kStrings, &S::repeat, "udp:// or unixgram:// addresses that every packet is passed on to"},
 };
 
 using R = RiemannConfig;

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <grp.h>
 #include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,7 +28,7 @@ class SourceReader {
     std::vector<std::string> names{"statsd", "scripts", "host", "riemann", "ffwd"};
     report_unknown_keys(sources, "source", names, problems_);
     read_each<StatsdConfig>(sources, "statsd", config_.statsd, [this](const Node& t, StatsdConfig& c) {
-      check_percentiles(t, c);
+      check_statsd(t, c);
       check_listeners("statsd", {"udp", "tcp", "unix", "unixgram"}, t, c);
     });
     read_each<ScriptsConfig>(sources, "scripts", config_.scripts, [this](const Node& t, ScriptsConfig& c) {
@@ -155,10 +156,78 @@ class SourceReader {
                                             to_string(first->second)));
   }
 
-  void check_percentiles(const Node& table, const StatsdConfig& c) {
+  void check_statsd(const Node& table, StatsdConfig& c) {
     if (c.percentiles.size() > 20)
       problems_.error(at(table, "percentiles"),
                       "source.statsd.percentiles: more than 20 (each is a value of every timer)");
+    bool octal =
+        !c.mode.empty() && c.mode.size() <= 4 && c.mode.find_first_not_of("01234567") == std::string::npos;
+    if (!octal && is_known(table, "mode"))
+      problems_.error(
+          at(table, "mode"),
+          fmt::format("source.statsd.mode \"{}\" is not an octal mode (\"0660\")", excerpt(c.mode)));
+    if (!octal) c.mode = StatsdConfig{}.mode;
+    check_group(table, c.group);
+    check_delete_idle(table, c.delete_idle);
+    check_repeat(table, c);
+  }
+
+  void check_group(const Node& table, const std::string& group) {
+    if (group.empty() || !is_known(table, "group") || parse_uint(group)) return;
+    struct group entry {};
+    struct group* found = nullptr;
+    std::vector<char> buffer(64 << 10);
+    int rc = ::getgrnam_r(group.c_str(), &entry, buffer.data(), buffer.size(), &found);
+    if (rc == 0 && !found)
+      problems_.error(at(table, "group"),
+                      fmt::format("source.statsd.group: there is no group \"{}\"", excerpt(group)));
+  }
+
+  // What the file leaves out keeps its default.
+  void check_delete_idle(const Node& table, StringMap& map) {
+    const Node* node = table.get("delete_idle");
+    if (!node || !node->is_table() || node->unknown) return;
+    StringMap whole = StatsdConfig{}.delete_idle;
+    for (const auto& [key, value] : map) {
+      if (!whole.contains(key)) {
+        std::vector<std::string> known;
+        for (const auto& [name, ignored] : whole) known.push_back(name);
+        problems_.error(node->position, fmt::format("source.statsd.delete_idle: unknown type \"{}\"{}",
+                                                    excerpt(key), hint(key, known)));
+      } else if (value != "true" && value != "false") {
+        problems_.error(
+            node->position,
+            fmt::format("source.statsd.delete_idle.{} is \"{}\" (write true or false)", key, excerpt(value)));
+      } else {
+        whole[key] = value;
+      }
+    }
+    map = whole;
+  }
+
+  void check_repeat(const Node& table, const StatsdConfig& c) {
+    const Node* node = table.get("repeat");
+    if (!node || !node->is_array() || node->unknown) return;
+    for (const Node& item : node->items) {
+      if (!item.is_string() || item.unknown) continue;
+      auto address = parse_listen_address(item.text);
+      if (!address.ok()) {
+        problems_.error(item.position, "source.statsd.repeat: " + address.error());
+      } else if (address->scheme != ListenAddress::Scheme::udp &&
+                 address->scheme != ListenAddress::Scheme::unix_datagram) {
+        problems_.error(
+            item.position,
+            fmt::format("source.statsd.repeat: packets go on over udp:// or unixgram://, not {}://",
+                        scheme_name(address->scheme)));
+      } else if (address->scheme == ListenAddress::Scheme::udp && address->port == 0) {
+        problems_.error(item.position,
+                        fmt::format("source.statsd.repeat: \"{}\" has no port to send to", item.text));
+      } else if (contains(c.listen, to_string(*address))) {
+        problems_.error(
+            item.position,
+            fmt::format("source.statsd.repeat: {} is where this source listens: a loop", item.text));
+      }
+    }
   }
 
   void check_statsd_names() {

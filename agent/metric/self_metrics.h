@@ -52,6 +52,18 @@ inline constexpr SelfMetric kSocketDrops{"runnel.socket.drops", Kind::total, "1"
                                          "datagrams the kernel dropped"};
 inline constexpr SelfMetric kSourceSeries{"runnel.source.series", Kind::gauge, "1",
                                           "series the source holds"};
+inline constexpr SelfMetric kSourceFolded{"runnel.source.folded", Kind::total, "1",
+                                          "lines counted in runnel.overflow for want of room"};
+inline constexpr SelfMetric kSourceTopLines{"runnel.source.top_lines", Kind::gauge, "1",
+                                            "lines of the last interval, of the names that brought most"};
+inline constexpr SelfMetric kSourceConnections{"runnel.source.connections", Kind::gauge, "1",
+                                               "connections that are open"};
+inline constexpr SelfMetric kSourceClosed{"runnel.source.closed", Kind::total, "1",
+                                          "connections that the source closed, by reason"};
+inline constexpr SelfMetric kSourceRepeated{"runnel.source.repeated", Kind::total, "1",
+                                            "packets passed on, by target"};
+inline constexpr SelfMetric kSourceRepeatDrops{"runnel.source.repeat_drops", Kind::total, "1",
+                                               "packets that a target did not take"};
 inline constexpr SelfMetric kScriptExit{"runnel.script.exit", Kind::gauge, "1",
                                         "exit code of the last run, 128+n: signal"};
 inline constexpr SelfMetric kScriptDuration{"runnel.script.duration", Kind::gauge, "s",

@@ -58,7 +58,8 @@ void DdSketch::Side::span(int32_t low, int32_t high) {
   first = begin;
 }
 
-void DdSketch::Side::add(int32_t bin, double weight) {
+// Where a bin outside of the window, above the top or below the floor, is to be counted.
+int32_t DdSketch::Side::make_room(int32_t bin) {
   int32_t end = first + static_cast<int32_t>(counts.size());
   if (bin > top) {
     top = bin;
@@ -73,10 +74,15 @@ void DdSketch::Side::add(int32_t bin, double weight) {
     bin = std::max(bin, floor());
     if (bin < first) span(bin, top);
   }
+  return bin;
+}
+
+inline void DdSketch::Side::add(int32_t bin, double weight) {
+  if (bin > top || bin < first || bin < floor()) bin = make_room(bin);
   counts[static_cast<size_t>(bin - first)] += weight;
 }
 
-void DdSketch::add(double value, double weight) {
+inline void DdSketch::add_one(double value, double weight) {
   double magnitude = std::fabs(value);
   if (magnitude < DBL_MIN) {
     zero_ += weight;
@@ -85,8 +91,12 @@ void DdSketch::add(double value, double weight) {
   }
 }
 
+void DdSketch::add(double value, double weight) {
+  add_one(value, weight);
+}
+
 void DdSketch::add(const double* values, size_t n, double weight) {
-  for (size_t i = 0; i < n; i++) add(values[i], weight);
+  for (size_t i = 0; i < n; i++) add_one(values[i], weight);
 }
 
 void DdSketch::merge(const DdSketch& other) {

@@ -3,7 +3,7 @@
 //
 // Each sign has kMaxBins bins of magnitudes, between them is a counter of zeros. Bin i holds the magnitudes whose
 // logarithm, interpolated by a cubic between powers of two, lies in [i, i + 1) bin widths: 1 % more bins than with
-// std::log, at 3 ns instead of 20 (the "cubically interpolated" mapping of Datadog's sketches).
+// std::log, and 5 ns a value instead of 12 (the "cubically interpolated" mapping of Datadog's sketches).
 //
 // A side spans at most kMaxBins bins below its largest magnitude, 17 decades; what is nearer to zero is in the lowest of
 // them (as in Datadog's collapsing store). Where a magnitude ends up, max(its bin, top bin - kMaxBins + 1), depends on
@@ -50,8 +50,10 @@ class DdSketch {
       return top - static_cast<int32_t>(kMaxBins) + 1;
     }  // bins below are merged into it
     void add(int32_t bin, double weight);
+    int32_t make_room(int32_t bin);
     void span(int32_t low, int32_t high);
   };
+  void add_one(double value, double weight);
 
   Side positive_, negative_;
   double zero_ = 0;

@@ -94,21 +94,26 @@ DistributionCell::State& DistributionCell::to_sketch() {
 }
 
 void DistributionCell::add_weighted(double value, double weight) {
-  if (form_ != Form::sketch && values() < kExact) {
-    if (form_ == Form::plain && weight != 1) to_weighted();
-    size_t more = form_ == Form::weighted ? 2 : 1;
-    if (size_ + more > capacity_) resize(std::min(next_capacity(capacity_), more * kExact));
-    values_[size_++] = value;
-    if (form_ == Form::weighted) values_[size_++] = weight;
-    return;
+  if (form_ != Form::sketch) {
+    if (values() < kExact) return append(value, weight);
+    to_sketch();
   }
-  State& state = to_sketch();
+  State& state = this->state();
   if (size_ == kBuffer || weight != state.weight) {
     take(state);
     state.weight = weight;
     room_ = weight == 1 ? kBuffer : 0;
   }
   values_[size_++] = value;
+}
+
+// To the array, which has fewer than kExact values.
+void DistributionCell::append(double value, double weight) {
+  if (form_ == Form::plain && weight != 1) to_weighted();
+  size_t more = form_ == Form::weighted ? 2 : 1;
+  if (size_ + more > capacity_) resize(std::min(next_capacity(capacity_), more * kExact));
+  values_[size_++] = value;
+  if (form_ == Form::weighted) values_[size_++] = weight;
 }
 
 double DistributionCell::percentile(double p, double count) const {

@@ -64,6 +64,7 @@ class DistributionCell {
   void swap(DistributionCell& other) noexcept;
   static double weight_of(double rate);
   void add_weighted(double value, double weight);
+  void append(double value, double weight);
   size_t values() const { return form_ == Form::weighted ? size_ / 2u : size_; }  // in the array
   void resize(size_t capacity);
   void to_weighted();

@@ -10,50 +10,57 @@ namespace {
 // Within these, squares times weights (at most 1e18 each) neither overflow nor vanish, and no scaling is needed.
 constexpr double kLarge = 1e120, kSmall = 1e-120;
 
-}  // namespace
-
-void Moments::add_to_sum(double term) {
-  // Two-sum (Knuth): the rounding error of sum_ + term without a branch.
-  double t = sum_ + term, part = t - sum_;
-  sum_error_ += (sum_ - (t - part)) + (term - part);
-  sum_ = t;
+// Two-sum (Knuth): `error` collects what the rounding of sum + term loses, without a branch.
+inline void compensated(double& sum, double& error, double term) {
+  double t = sum + term, part = t - sum;
+  error += (sum - (t - part)) + (term - part);
+  sum = t;
 }
+
+}  // namespace
 
 template <class At>
 Moments Moments::compute(size_t n, At at) {
-  Moments m;
-  m.min_ = m.max_ = at(0).value;
+  // Locals: in registers, which members would not be.
+  double min = at(0).value, max = min, count = 0, sum = 0, error = 0, squares = 0;
   for (size_t i = 0; i < n; i++) {
     auto [value, weight] = at(i);
-    m.min_ = value < m.min_ ? value : m.min_;
-    m.max_ = value > m.max_ ? value : m.max_;
-    m.count_ += weight;
-    m.add_to_sum(value * weight);
+    min = value < min ? value : min;
+    max = value > max ? value : max;
+    count += weight;
+    compensated(sum, error, value * weight);
   }
-  double largest = std::max(std::fabs(m.min_), std::fabs(m.max_)), range = m.max_ - m.min_, squares = 0;
+  Moments m;
+  m.min_ = min;
+  m.max_ = max;
+  m.count_ = count;
+  m.sum_ = sum;
+  m.sum_error_ = error;
+  double largest = std::max(std::fabs(min), std::fabs(max)), range = max - min;
   if (range == 0) {
-    m.mean_ = m.min_;
+    m.mean_ = min;
   } else if (largest < kLarge && range > kSmall) {
-    m.mean_ = (m.sum_ + m.sum_error_) / m.count_;
+    double mean = (sum + error) / count;
     for (size_t i = 0; i < n; i++) {
-      double delta = at(i).value - m.mean_;
+      double delta = at(i).value - mean;
       squares += at(i).weight * delta * delta;
     }
-    m.deviation_ = std::sqrt(squares / m.count_);
+    m.mean_ = mean;
+    m.deviation_ = std::sqrt(squares / count);
   } else {
     // At the edges of the doubles: all of it as parts of a power of two above the largest.
     int exponent = std::ilogb(largest) + 1;
-    Moments scaled;
-    for (size_t i = 0; i < n; i++) scaled.add_to_sum(std::ldexp(at(i).value, -exponent) * at(i).weight);
-    double mean = (scaled.sum_ + scaled.sum_error_) / m.count_;
+    sum = error = 0;
+    for (size_t i = 0; i < n; i++) compensated(sum, error, std::ldexp(at(i).value, -exponent) * at(i).weight);
+    double mean = (sum + error) / count;
     for (size_t i = 0; i < n; i++) {
       double delta = std::ldexp(at(i).value, -exponent) - mean;
       squares += at(i).weight * delta * delta;
     }
     m.mean_ = std::ldexp(mean, exponent);
-    m.deviation_ = std::min(std::ldexp(std::sqrt(squares / m.count_), exponent), DBL_MAX);
+    m.deviation_ = std::min(std::ldexp(std::sqrt(squares / count), exponent), DBL_MAX);
   }
-  m.mean_ = std::clamp(m.mean_, m.min_, m.max_);
+  m.mean_ = std::clamp(m.mean_, min, max);
   return m;
 }
 
@@ -84,7 +91,7 @@ void Moments::merge(const Moments& other) {
   min_ = std::min(min_, other.min_);
   max_ = std::max(max_, other.max_);
   mean_ = std::clamp(mean_ * mine + other.mean_ * theirs, min_, max_);
-  add_to_sum(other.sum_);
+  compensated(sum_, sum_error_, other.sum_);
   sum_error_ += other.sum_error_;
   count_ = count;
 }

@@ -1,6 +1,6 @@
 // Count, sum, mean, deviation and extremes of weighted values; two of them merge. A value type, one thread.
 //
-// Sums are compensated (Neumaier 1974). The deviation of one run of values is two-pass; merging follows Chan, Golub,
+// Sums are compensated (Knuth's two-sum). The deviation of one run of values is two-pass; merging follows Chan, Golub,
 // LeVeque 1983, written for the deviation instead of its square so that nothing overflows: with finite values every
 // result is finite, and only a sum that no double can hold stands at ±DBL_MAX.
 #pragma once
@@ -30,7 +30,6 @@ class Moments {
  private:
   template <class At>
   static Moments compute(size_t n, At at);
-  void add_to_sum(double term);
 
   double count_ = 0;
   double sum_ = 0, sum_error_ = 0;  // not finite once a partial sum was beyond the doubles: then mean × count

@@ -16,7 +16,7 @@ namespace runnel::statsd {
 struct ListenerOptions {
   int64_t receive_buffer = 8 << 20;  // bytes wanted of the kernel, for datagram sockets
   unsigned mode = 0666;              // of a unix socket's path
-  std::string group;                 // of a unix socket's path; "" leaves it
+  std::string group;                 // of a unix socket's path, a name or a number; "" leaves it
   bool taking_over = false;          // a reload: the address may be held by another socket of this process
   bool reuse_port = false;           // one of several UDP sockets of one address (SO_REUSEPORT, socket(7))
 };
@@ -29,27 +29,35 @@ class Listener {
   Listener(const Listener&) = delete;
 
   int fd() const { return fd_.get(); }
-  ListenAddress::Scheme scheme() const { return scheme_; }
-  bool is_stream() const;
+  ListenAddress::Scheme scheme() const { return address_.scheme; }
+  bool is_stream() const { return address_.is_stream(); }
+  bool reuse_port() const { return reuse_port_; }
   const std::string& wanted() const { return wanted_; }  // the URL as configured
   const std::string& bound() const { return bound_; }    // the URL as bound: the port is a number
-  int64_t buffer_bytes() const {
-    return buffer_bytes_;
-  }  // SO_RCVBUF as the kernel has it (twice what it grants); 0: stream
+  // SO_RCVBUF as the kernel has it (twice what it grants); 0 for streams.
+  int64_t buffer_bytes() const { return buffer_bytes_; }
+  // Of unix datagram sockets: how many datagrams wait at most before senders get EAGAIN, whatever buffer_bytes() says
+  // (net.unix.max_dgram_qlen, 10 unless the system raised it: unix(7)). 0 for the others: bytes are what counts.
+  int64_t queue_datagrams() const { return queue_datagrams_; }
 
-  // While true another socket of ours may be bound to the same address (a reload that moves listeners).
+  // While true another socket of ours may be bound to the same address (a reload that moves listeners). Says nothing of
+  // unix sockets: a path is simply replaced.
   void set_shared(bool shared);
-  // Datagrams that the kernel had no room for since the socket was opened; 0 for streams.
+  // Datagrams that the kernel had no room for since the socket was opened; 0 for streams. (Unix sockets drop nothing:
+  // their senders wait or are told.)
   uint64_t kernel_drops() const;
 
  private:
   Listener() = default;
+  Status bind_ip(const ListenerOptions& options);
+  Status bind_unix(const ListenerOptions& options);
+  void want_buffer(int64_t bytes);
+
   UniqueFd fd_;
-  ListenAddress::Scheme scheme_ = ListenAddress::Scheme::udp;
+  ListenAddress address_;
   std::string wanted_, bound_;
-  std::string path_;  // of a unix socket, with the inode it had when it was made
-  uint64_t device_ = 0, inode_ = 0;
-  int64_t buffer_bytes_ = 0;
+  uint64_t device_ = 0, inode_ = 0;  // of a unix socket's path, as it was made; inode 0: there is none
+  int64_t buffer_bytes_ = 0, queue_datagrams_ = 0;
   bool reuse_port_ = false;
 };
 

@@ -1,41 +1,13 @@
 #include "source/statsd/parser.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/text.h"
+#include "source/statsd/number.h"
 
 namespace runnel::statsd {
 namespace {
-
-// Plain integers of up to 18 digits by hand: they are nearly all values, and from_chars costs four times as much.
-bool parse_number(std::string_view text, Number& number) {
-  const char* p = text.data();
-  const char* end = p + text.size();
-  bool negative = false;
-  if (p < end && (*p == '-' || *p == '+')) negative = *p++ == '-';
-  if (p < end && end - p <= 18) {
-    int64_t value = 0;
-    const char* digit = p;
-    for (; digit < end; digit++) {
-      unsigned d = static_cast<unsigned char>(*digit) - unsigned{'0'};
-      if (d > 9) break;
-      value = value * 10 + d;
-    }
-    if (digit == end) {
-      number = Number::integer(negative ? -value : value);
-      return true;
-    }
-  }
-  std::string_view unsigned_plus = text.size() > 1 && text[0] == '+' ? text.substr(1) : text;
-  if (auto whole = parse_int(unsigned_plus)) {
-    number = Number::integer(*whole);
-    return true;
-  }
-  auto value = parse_double(text);
-  if (!value) return false;
-  number = Number(*value);
-  return true;
-}
 
 bool parse_type(std::string_view word, Section& section) {
   section.milliseconds = false;
@@ -69,6 +41,12 @@ bool parse_type(std::string_view word, Section& section) {
 
 }  // namespace
 
+int64_t parse_unix_seconds_ms(std::string_view text) {
+  constexpr int64_t kLatest = 253'402'300'799;  // 9999-12-31T23:59:59Z
+  auto seconds = parse_int(text);
+  return seconds && *seconds > 0 && *seconds <= kLatest ? *seconds * 1000 : 0;
+}
+
 bool Parser::refuse(std::string_view reason) {
   reason_ = reason;
   return false;
@@ -77,22 +55,22 @@ bool Parser::refuse(std::string_view reason) {
 bool Parser::parse(std::string_view line) {
   sections_.clear();
   values_.clear();
-  tags_ = {};
+  tags_ = container_ = external_ = {};
+  have_tags_ = false;
+  time_ms_ = 0;
   const char* colon = static_cast<const char*>(std::memchr(line.data(), ':', line.size()));
   if (colon == nullptr) return refuse(line.empty() ? bad::kNoName : bad::kNoValue);
   name_ = line.substr(0, static_cast<size_t>(colon - line.data()));
   if (name_.empty()) return refuse(bad::kNoName);
-  if (name_[0] == '_' && (name_.starts_with("_e{") || name_.starts_with("_sc|")))
-    return refuse(bad::kUnsupported);
   if (name_.find('|') != std::string_view::npos) return refuse(bad::kName);
   if (name_.size() > kMaxKey) return refuse(bad::kTooLong);
   if (!parse_sections(line.substr(name_.size() + 1))) return false;
-  if (name_.size() + tags_.size() > kMaxKey) return refuse(bad::kTooLong);
+  if (name_.size() + tags_.size() + container_.size() + external_.size() > kMaxKey)
+    return refuse(bad::kTooLong);
   return true;
 }
 
 bool Parser::parse_sections(std::string_view rest) {
-  bool have_tags = false;
   for (;;) {
     // Values up to '|'. A set's member may hold ':'.
     size_t bar = rest.find('|');
@@ -110,27 +88,40 @@ bool Parser::parse_sections(std::string_view rest) {
     // Fields, until the line ends or a ':' in a place where a field has no business with one opens the next section.
     while (!rest.empty() && rest[0] == '|') {
       rest.remove_prefix(1);
-      if (rest.starts_with('@')) {
-        size_t end = std::min(rest.find_first_of("|:"), rest.size());
-        auto rate = parse_double(rest.substr(1, end - 1));
-        if (!rate || *rate <= 0 || *rate > 1) return refuse(bad::kRate);
-        section.rate = *rate;
-        rest.remove_prefix(end);
-        continue;
-      }
-      size_t end = std::min(rest.find('|'), rest.size());
-      if (rest.starts_with('#')) {
-        if (have_tags) return refuse(bad::kTags);
-        have_tags = true;
-        tags_ = rest.substr(1, end - 1);
-      }
-      rest.remove_prefix(end);  // other fields are for later versions of the protocol
+      if (!parse_field(rest, section)) return false;
     }
     if (!parse_values(values, section)) return false;
     sections_.push_back(section);
     if (rest.empty()) return true;
     rest.remove_prefix(1);  // ':'
   }
+}
+
+// One field behind the type, taken off `rest`; fields that are not known are for later versions of the protocol.
+bool Parser::parse_field(std::string_view& rest, Section& section) {
+  char first = rest.empty() ? '\0' : rest[0];
+  bool short_form = first == '@' || (first == 'T' && rest.size() > 1 && rest[1] >= '0' && rest[1] <= '9');
+  size_t end = std::min(short_form ? rest.find_first_of("|:") : rest.find('|'), rest.size());
+  std::string_view field = rest.substr(0, end);
+  rest.remove_prefix(end);
+  if (first == '@') {
+    auto rate = parse_double(field.substr(1));
+    if (!rate || *rate <= 0 || *rate > 1) return refuse(bad::kRate);
+    section.rate = *rate;
+  } else if (first == '#') {
+    if (have_tags_) return refuse(bad::kTags);
+    have_tags_ = true;
+    tags_ = field.substr(1);
+  } else if (first == 'T') {
+    int64_t time = parse_unix_seconds_ms(field.substr(1));
+    if (time == 0 || time_ms_ != 0) return refuse(bad::kTimestamp);
+    time_ms_ = time;
+  } else if (field.starts_with("c:")) {
+    container_ = field.substr(2);
+  } else if (field.starts_with("e:")) {
+    external_ = field.substr(2);
+  }
+  return true;
 }
 
 bool Parser::parse_values(std::string_view text, Section& section) {
@@ -146,7 +137,7 @@ bool Parser::parse_values(std::string_view text, Section& section) {
     std::string_view word = text.substr(0, colon);
     if (!word.empty()) {  // DogStatsD skips empty values among others
       Value value;
-      if (!parse_number(word, value.number)) return refuse(bad::kValue);
+      if (!read_number(word, value.number)) return refuse(bad::kValue);
       value.relative = section.type == Type::gauge && (word[0] == '+' || word[0] == '-');
       values_.push_back(value);
     }
@@ -155,19 +146,6 @@ bool Parser::parse_values(std::string_view text, Section& section) {
   }
   section.count = static_cast<uint32_t>(values_.size()) - section.first;
   return section.count > 0 || refuse(bad::kNoValue);
-}
-
-std::string_view check_key(std::string_view name, std::string_view tags) {
-  if (has_control(name)) return bad::kName;
-  if (has_control(tags)) return bad::kTags;
-  if (!valid_utf8(name) || !valid_utf8(tags)) return bad::kUtf8;
-  while (!tags.empty()) {
-    if (tags[0] == ':') return bad::kTags;  // a value without a key
-    size_t comma = tags.find(',');
-    if (comma == std::string_view::npos) break;
-    tags.remove_prefix(comma + 1);
-  }
-  return {};
 }
 
 }  // namespace runnel::statsd

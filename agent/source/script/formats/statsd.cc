@@ -2,8 +2,12 @@
 // one sample of 2, a gauge written +1 starts at 0, and what a run prints is what happened since the run before.
 #include "source/statsd/aggregator.h"
 
+#include <utility>
+
 #include "source/script/formats/format.h"
+#include "source/statsd/event_parser.h"
 #include "source/statsd/parser.h"
+#include "source/statsd/series_key.h"
 
 namespace runnel::script {
 namespace {
@@ -29,10 +33,13 @@ class StatsdReader final : public Reader {
       case statsd::Aggregator::Verdict::dropped:
         intake.dropped(judgement.reason);
         break;
+      case statsd::Aggregator::Verdict::forwarded:
+        break;  // never: this table has all types
     }
   }
   void finish(Intake& intake) override {
-    Batch batch("scripts");
+    // Events and values with a time of their own wait beside the table.
+    Batch batch = std::exchange(table_.direct(), Batch("scripts"));
     table_.flush(batch, intake.time_ms(), intake.interval_ms());
     intake.take(std::move(batch));
   }
@@ -44,11 +51,18 @@ class StatsdReader final : public Reader {
 }  // namespace
 
 Verdict read_statsd(std::string_view line) {
+  std::string_view reason;
   statsd::Parser parser;
-  if (!parser.parse(line)) return {parser.reason(), "not a StatsD line"};
-  if (auto reason = statsd::check_key(parser.name(), parser.tags()); !reason.empty())
-    return {reason, "not a StatsD line"};
-  return {};
+  statsd::SeriesKey key;
+  if (statsd::is_event_line(line)) {
+    Batch ignored;
+    reason = statsd::read_event(line, false, ignored);
+  } else if (!parser.parse(line)) {
+    reason = parser.reason();
+  } else {
+    reason = statsd::make_series_key({parser.name(), parser.tags(), {}, {}}, {}, key);
+  }
+  return reason.empty() ? Verdict{} : Verdict{reason, "not a StatsD line"};
 }
 
 std::unique_ptr<Reader> make_statsd_reader() {
