@@ -243,7 +243,7 @@ void report_unknown_keys(const Node& table, const std::string& section, const st
 std::vector<SectionText> describe_sections() {
   std::vector<SectionText> out;
   describe<AgentConfig>(out, "[agent]", "The agent as a whole");
-  describe<StatsdConfig>(out, "[source.statsd]", "StatsD over UDP");
+  describe<StatsdConfig>(out, "[source.statsd]", "StatsD, see [statsd.md](statsd.md)");
   describe<ScriptsConfig>(out, "[source.scripts]", "Drop-in hooks");
   describe<HostConfig>(out, "[source.host]", "Metrics of the host from /proc and /sys");
   describe<RiemannConfig>(out, "[source.riemann]", "Riemann clients; checked, but not in this build yet");

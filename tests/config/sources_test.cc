@@ -94,9 +94,7 @@ TEST_CASE("bad sources are named with their place and what to do") {
         "f:2:58: error: source.statsd.listen: \"udp://::1:5\": an IPv6 address stands in brackets (write "
         "udp://[::1]:PORT)"}},
       {"[source.statsd]\nlisten = [\"tcp://127.0.0.1:1\", \"unixgram:///run/x\", \"tls://127.0.0.1:1\"]",
-       {"f:2:11: error: source.statsd.listen: tcp:// is not in this build (use udp)",
-        "f:2:32: error: source.statsd.listen: unixgram:// is not in this build (use udp)",
-        "f:2:53: error: source.statsd.listen: statsd does not listen on tls:// (udp, tcp, unix, unixgram)"}},
+       {"f:2:53: error: source.statsd.listen: statsd does not listen on tls:// (udp, tcp, unix, unixgram)"}},
       {"[source.statsd]\nlisten = [\"udp://127.0.0.1:1\", \"udp://127.0.0.1:1\"]",
        {"f:2:32: error: source.statsd.listen: udp://127.0.0.1:1 is taken already by f:2:11"}},
       {"[source.statsd]\n[source.riemann]\nlisten = [\"udp://127.0.0.1:8125\", \"tls://[::1]:1\", "
@@ -124,6 +122,22 @@ TEST_CASE("bad sources are named with their place and what to do") {
        {"f:2:7: error: source.scripts.dir: /dev/null is not a folder",
         "f:3:11: error: source.scripts.timeout is 5, an integer, not a duration (write \"5s\")",
         "f:4:8: error: source.scripts.user: there is no user \"nobody-of-that-name\""}},
+      {"[source.statsd]\nmode = \"rw\"\ngroup = \"no-group-of-that-name\"\ntag_style = "
+       "\"graphite\"\nreceivers = 0",
+       {"f:2:8: error: source.statsd.mode \"rw\" is not an octal mode (\"0660\")",
+        "f:3:9: error: source.statsd.group: there is no group \"no-group-of-that-name\"",
+        "f:4:13: error: source.statsd.tag_style is \"graphite\", not one of any, dogstatsd, influx, librato, "
+        "signalfx",
+        "f:5:13: error: source.statsd.receivers is 0, out of range (1 to 64)"}},
+      {"[source.statsd]\ndelete_idle = { counter = true, gauges = \"yes\" }",
+       {"f:2:15: error: source.statsd.delete_idle: unknown type \"counter\" (did you mean \"counters\"?)",
+        "f:2:15: error: source.statsd.delete_idle.gauges is \"yes\" (write true or false)"}},
+      {"[source.statsd]\nrepeat = [\"udp://127.0.0.1:8125\", \"tcp://127.0.0.1:1\", \"udp://127.0.0.1:0\", "
+       "\"x\"]",
+       {"f:2:11: error: source.statsd.repeat: udp://127.0.0.1:8125 is where this source listens: a loop",
+        "f:2:35: error: source.statsd.repeat: packets go on over udp:// or unixgram://, not tcp://",
+        "f:2:56: error: source.statsd.repeat: \"udp://127.0.0.1:0\" has no port to send to",
+        "f:2:77: error: source.statsd.repeat: \"x\" has no scheme (write for example udp://127.0.0.1:8125)"}},
       {"[source.host]\nroot = \"/nonexistent\"\ninterval = \"5ms\"",
        {"f:2:8: error: source.host.root: /nonexistent: No such file or directory (create it, or write "
         "enabled = false)",
