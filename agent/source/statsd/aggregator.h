@@ -19,6 +19,7 @@
 #include "sketch/distribution.h"
 #include "sketch/top_names.h"
 #include "source/statsd/growth.h"
+#include "source/statsd/line_scan.h"
 #include "source/statsd/parser.h"
 #include "source/statsd/series_key.h"
 #include "source/statsd/series_table.h"
@@ -87,6 +88,8 @@ class Aggregator {
   const TopNames& top() const { return last_top_; }
 
  private:
+  bool add_known(const LineHead& head, std::string_view tags, double rate);
+  const char* add_with_fields(const LineHead& head, const char* end);  // the next line, or nullptr
   uint32_t cell_of(const RawKey& raw, Type type, Judgement& judgement);
   uint32_t intern(const RawKey& raw, std::string_view name, std::string_view tags, Type type, uint64_t hash,
                   Judgement& judgement);

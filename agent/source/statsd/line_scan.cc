@@ -4,7 +4,7 @@
 
 namespace runnel::statsd {
 
-bool scan_fields(const char* p, const char* end, ScannedLine& line) {
+bool scan_fields(const char* p, const char* end, LineFields& line) {
   const char* stop = static_cast<const char*>(std::memchr(p, '\n', static_cast<size_t>(end - p)));
   line.next = stop == nullptr ? end : stop + 1;
   if (stop == nullptr) stop = end;

@@ -15,65 +15,65 @@
 
 namespace runnel::statsd {
 
-struct ScannedLine {
-  std::string_view name, tags;
-  std::string_view text;  // the number as written: a set's member
+// A line up to its type. Plain values that stay in registers.
+struct LineHead {
+  const char* name = nullptr;
+  size_t name_size = 0;
+  const char* value = nullptr;  // the number as written: a set's member
+  size_t value_size = 0;
   Number number;
-  double rate = 1;
   Type type = Type::counter;
   bool milliseconds = false;
-  bool relative = false;       // of a gauge: written with a sign
+  const char* after = nullptr;  // where the line end or the first field is expected
+  bool relative() const { return *value == '+' || *value == '-'; }  // of a gauge: written with a sign
+};
+
+struct LineFields {
+  std::string_view tags;
+  double rate = 1;
   bool has_origin = false;     // `|c:` or `|e:`
   const char* next = nullptr;  // behind the line end
 };
 
 // False: not of the common shape. Reads nothing at or beyond `end`.
-bool scan_fields(const char* p, const char* end, ScannedLine& line);
+bool scan_fields(const char* p, const char* end, LineFields& fields);
 
-inline bool scan_line(const char* p, const char* end, ScannedLine& line) {
+[[gnu::always_inline]] inline bool scan_head(const char* p, const char* end, LineHead& head) {
   const char* colon = static_cast<const char*>(std::memchr(p, ':', static_cast<size_t>(end - p)));
   if (colon == nullptr || colon == p || *p == '_') return false;  // events begin with '_'
   const char* value = colon + 1;
-  const char* after = scan_number(value, end, line.number);
+  const char* after = nullptr;
+  unsigned digit = 10;
+  if (end - value > 2 && value[1] == '|') digit = static_cast<unsigned char>(*value) - unsigned{'0'};
+  if (digit <= 9) {  // most counters are one digit
+    head.number = Number::integer(digit);
+    after = value + 1;
+  } else {
+    after = scan_number(value, end, head.number);
+  }
   if (after == nullptr || end - after < 2 || *after != '|') return false;
-  line.name = {p, static_cast<size_t>(colon - p)};
-  line.tags = {};
-  line.rate = 1;
-  line.milliseconds = line.relative = line.has_origin = false;
-  p = after + 2;
-  switch (after[1]) {
-    case 'c':
-      line.type = Type::counter;
-      break;
-    case 'g':
-      line.type = Type::gauge;
-      line.relative = *value == '+' || *value == '-';
-      break;
-    case 'm':
-      if (p < end && *p == 's') {
-        p++;
-        line.type = Type::timer;
-        line.milliseconds = true;
-      } else {
-        line.type = Type::counter;
-      }
-      break;
-    case 'h':
-    case 'd':
-      line.type = Type::timer;
-      break;
-    case 's':
-      line.type = Type::set;
-      line.text = {value, static_cast<size_t>(after - value)};
-      break;
-    default:
-      return false;
+  head.name = p;
+  head.name_size = static_cast<size_t>(colon - p);
+  head.value = value;
+  head.value_size = static_cast<size_t>(after - value);
+  head.milliseconds = false;
+  head.after = after + 2;
+  char type = after[1];
+  if (type == 'c') [[likely]] {
+    head.type = Type::counter;
+  } else if (type == 'g') {
+    head.type = Type::gauge;
+  } else if (type == 'm') {
+    head.milliseconds = head.after < end && *head.after == 's';
+    head.after += head.milliseconds ? 1 : 0;
+    head.type = head.milliseconds ? Type::timer : Type::counter;
+  } else if (type == 'h' || type == 'd') {
+    head.type = Type::timer;
+  } else {
+    head.type = Type::set;
+    return type == 's';
   }
-  if (p == end || *p == '\n') {
-    line.next = p == end ? p : p + 1;
-    return true;
-  }
-  return scan_fields(p, end, line);
+  return true;
 }
 
 }  // namespace runnel::statsd

@@ -13,9 +13,9 @@ namespace runnel::statsd {
 
 // Reads a number without exponent that begins at `p`; returns where it ends, or nullptr where there is none or it is one
 // for read_number().
-inline const char* scan_number(const char* p, const char* end, Number& number) {
-  constexpr double kPowers[] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+[[gnu::always_inline]] inline const char* scan_number(const char* p, const char* end, Number& number) {
+  static constexpr double kPowers[] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                       1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
   bool negative = false;
   if (p < end && (*p == '-' || *p == '+')) negative = *p++ == '-';
   const char* first = p;

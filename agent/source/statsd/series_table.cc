@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "source/statsd/series_hash.h"
-
 namespace runnel::statsd {
 namespace {
 
@@ -23,17 +21,8 @@ uint64_t random_seed() {
 
 SeriesTable::SeriesTable() : seed_(random_seed()), slots_(kFirstSlots) {}
 
-uint64_t SeriesTable::hash(std::string_view name, std::string_view tags, Type type) const {
-  uint64_t h = hash_text(name, seed_ + static_cast<uint64_t>(type));
-  return tags.empty() ? h : hash_text(tags, h);
-}
-
 uint32_t SeriesTable::key_tag(std::string_view name, std::string_view tags, Type type, bool escaped) const {
   return fold(hash(name, tags, type) ^ (escaped ? kEscaped : 0));
-}
-
-uint32_t SeriesTable::find(uint64_t hash, std::string_view name, std::string_view tags, Type type) const {
-  return find_slot(fold(hash), name, tags, type);
 }
 
 uint32_t SeriesTable::find_key(std::string_view name, std::string_view tags, Type type, bool escaped) const {

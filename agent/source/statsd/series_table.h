@@ -9,12 +9,12 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "source/statsd/parser.h"
+#include "source/statsd/series_hash.h"
 
 namespace runnel::statsd {
 
@@ -105,32 +105,46 @@ class SeriesTable {
 
 // ---- inline part: the way of every line --------------------------------------------------------------------------
 
-inline bool SeriesTable::equals(uint32_t key, std::string_view name, std::string_view tags) const {
-  const char* bytes = keys_.data() + key;
-  return std::memcmp(bytes, name.data(), name.size()) == 0 &&
-         (tags.empty() || std::memcmp(bytes + name.size(), tags.data(), tags.size()) == 0);
+[[gnu::always_inline]] inline uint64_t SeriesTable::hash(std::string_view name, std::string_view tags,
+                                                         Type type) const {
+  uint64_t h = hash_text(name, seed_ + static_cast<uint64_t>(type));
+  return tags.empty() ? h : hash_text(tags, h);
 }
 
-inline uint32_t SeriesTable::find_slot(uint32_t tag, std::string_view name, std::string_view tags,
-                                       Type type) const {
+[[gnu::always_inline]] inline uint32_t SeriesTable::find(uint64_t hash, std::string_view name,
+                                                         std::string_view tags, Type type) const {
+  return find_slot(fold(hash), name, tags, type);
+}
+
+[[gnu::always_inline]] inline bool SeriesTable::equals(uint32_t key, std::string_view name,
+                                                       std::string_view tags) const {
+  const char* bytes = keys_.data() + key;
+  return same_bytes(bytes, name.data(), name.size()) &&
+         (tags.empty() || same_bytes(bytes + name.size(), tags.data(), tags.size()));
+}
+
+[[gnu::always_inline]] inline uint32_t SeriesTable::find_slot(uint32_t tag, std::string_view name,
+                                                              std::string_view tags, Type type) const {
+  const Slot* slots = slots_.data();
   size_t mask = slots_.size() - 1;
-  for (size_t i = tag & mask; slots_[i].ref != 0; i = (i + 1) & mask) {
-    if (slots_[i].tag != tag) continue;
-    uint32_t ref = slots_[i].ref - 1;
-    if ((ref & kAlias) == 0) [[likely]] {
-      const Cell& c = cells_[ref];
-      if (c.name_size == name.size() && c.tags_size == tags.size() && c.type == type &&
-          equals(c.key, name, tags))
-        return ref;
-    } else {
-      const Alias& a = aliases_[ref & ~kAlias];
-      if (a.name_size == name.size() && a.tags_size == tags.size() && equals(a.key, name, tags)) {
-        const Cell& c = cells_[a.cell];
-        if (c.type == type && !c.dead) return a.cell;
+  for (size_t i = tag & mask;; i = (i + 1) & mask) {
+    uint32_t ref = slots[i].ref - 1;  // 0 becomes kNone
+    if (slots[i].tag == tag) [[likely]] {
+      if ((ref & kAlias) == 0) [[likely]] {
+        const Cell& c = cells_[ref];
+        if (c.name_size == name.size() && c.tags_size == tags.size() && c.type == type &&
+            equals(c.key, name, tags)) [[likely]]
+          return ref;
+      } else if (ref != kNone) {
+        const Alias& a = aliases_[ref & ~kAlias];
+        if (a.name_size == name.size() && a.tags_size == tags.size() && equals(a.key, name, tags)) {
+          const Cell& c = cells_[a.cell];
+          if (c.type == type && !c.dead) return a.cell;
+        }
       }
     }
+    if (ref == kNone) return kNone;
   }
-  return kNone;
 }
 
 }  // namespace runnel::statsd
