@@ -43,7 +43,8 @@ namespace runnel::statsd {
 // The whole text is a finite number; also "+5", "1e3", "9223372036854775807".
 inline bool read_number(std::string_view text, Number& number) {
   if (scan_number(text.data(), text.data() + text.size(), number) == text.data() + text.size()) return true;
-  std::string_view digits = text.size() > 1 && text[0] == '+' ? text.substr(1) : text;
+  bool plus = text.size() > 1 && text[0] == '+' && text[1] != '-';
+  std::string_view digits = plus ? text.substr(1) : text;
   if (auto whole = parse_int(digits)) {
     number = Number::integer(*whole);
     return true;
