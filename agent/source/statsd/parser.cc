@@ -65,9 +65,7 @@ bool Parser::parse(std::string_view line) {
   if (name_.find('|') != std::string_view::npos) return refuse(bad::kName);
   if (name_.size() > kMaxKey) return refuse(bad::kTooLong);
   if (!parse_sections(line.substr(name_.size() + 1))) return false;
-  if (name_.size() + tags_.size() + container_.size() + external_.size() > kMaxKey)
-    return refuse(bad::kTooLong);
-  return true;
+  return name_.size() + tags_.size() <= kMaxKey || refuse(bad::kTooLong);
 }
 
 bool Parser::parse_sections(std::string_view rest) {

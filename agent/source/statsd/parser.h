@@ -48,7 +48,8 @@ inline constexpr std::string_view kFrame = "bad_frame";            // a frame's 
 
 class Parser {
  public:
-  static constexpr size_t kMaxKey = 4096;  // bytes of name and tags together
+  // Bytes of name and tags together; with the origin fields where they are tags (series_key.h).
+  static constexpr size_t kMaxKey = 4096;
 
   // True: the members below describe the line, as views into it. False: reason() says why not. `line` has no '\n'; a
   // '\r' at its end is the caller's to strip. Name and tags are not yet checked for UTF-8 and control bytes: that is done

@@ -119,6 +119,8 @@ std::string_view make_series_key(const RawKey& raw, const KeyRules& rules, Serie
     return reason;
   key.escaped = false;
   if (rules.origin_tags) {
+    if (raw.name.size() + raw.tags.size() + raw.container.size() + raw.external.size() > Parser::kMaxKey)
+      return bad::kTooLong;
     for (auto [tag, value] : {Tag{"container", raw.container}, Tag{"external", raw.external}}) {
       if (value.empty()) continue;
       if (has_control(value)) return bad::kTags;
