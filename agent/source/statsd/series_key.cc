@@ -158,9 +158,10 @@ SeriesRef add_series(Batch& batch, std::string_view name, std::string_view tags,
     if (tag.key == "host" && !tag.value.empty()) {
       host = tag.value;  // DogStatsD: the tag `host` is the sample's host
     } else if (escaped && tag.value.find(kComma) != std::string_view::npos) {
-      scratch.unescaped.assign(tag.value);  // at most one: the tag `external`
-      std::replace(scratch.unescaped.begin(), scratch.unescaped.end(), kComma, ',');
-      scratch.tags.push_back({tag.key, scratch.unescaped});
+      std::string& value = scratch.unescaped[tag.key == "external"];
+      value.assign(tag.value);
+      std::replace(value.begin(), value.end(), kComma, ',');
+      scratch.tags.push_back({tag.key, value});
     } else {
       scratch.tags.push_back(tag);
     }

@@ -2,7 +2,7 @@
 // in one canonical spelling. Made once a series; the table keeps it, and a flush derives the series' bytes from it.
 //
 //     name, then tags as `key:value,key` sorted by key; of equal keys the last wins; an empty value is spelled `key`.
-//     A ',' inside a value (only `|e:` can bring one) is spelled 0x1f, which no accepted input holds.
+//     A ',' inside a value (only `|c:` and `|e:` can bring one) is spelled 0x1f, which no accepted input holds.
 //
 // The canonical spelling of a canonical spelling is itself, so that most senders' spelling is the key. Pure; any thread.
 #pragma once
@@ -48,7 +48,7 @@ std::string_view make_series_key(const RawKey& raw, const KeyRules& rules, Serie
 // series: `host` is set to it ("" where there is none). `scratch` saves allocations.
 struct KeyScratch {
   std::vector<Tag> tags;
-  std::string unescaped;
+  std::string unescaped[2];  // `container` and `external`
 };
 SeriesRef add_series(Batch& batch, std::string_view name, std::string_view tags, bool escaped,
                      KeyScratch& scratch, std::string_view& host);
