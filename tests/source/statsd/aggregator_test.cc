@@ -7,43 +7,11 @@
 #include <random>
 
 #include "base/text.h"
+#include "samples.h"
 #include "support/catch.h"
 
 using namespace runnel;
 using namespace runnel::statsd;
-
-namespace {
-
-std::string text_of(Number number) {
-  if (number.is_integer()) return std::to_string(number.as_integer());
-  std::string text;
-  append_double(text, number.as_double());
-  return text;
-}
-
-// `name{tags} kind value` a sample, in order of appearance.
-std::vector<std::string> flushed(Aggregator& aggregator, int64_t interval_ms = 10'000) {
-  Batch batch("statsd");
-  aggregator.flush(batch, 1'000'000, interval_ms);
-  std::vector<std::string> lines;
-  for (const Sample& sample : batch.samples) {
-    SeriesView series = batch.view(sample.series);
-    std::string line(series.name());
-    for (Tag tag : series) line += fmt::format(",{}={}", tag.key, tag.value);
-    if (sample.origin != 0) line += "@" + batch.origins[sample.origin].host;
-    if (sample.kind == Kind::distribution) {
-      const Distribution& d = batch.distributions[sample.distribution];
-      line += fmt::format(" distribution{} n={} sum={} min={} max={}", batch.view(sample.unit), d.count,
-                          d.sum, d.min, d.max);
-    } else {
-      line += fmt::format(" {} {}", kind_name(sample.kind), text_of(sample.value));
-    }
-    lines.push_back(line);
-  }
-  return lines;
-}
-
-}  // namespace
 
 TEST_CASE("lines that are taken") {
   struct {
