@@ -22,27 +22,24 @@ constexpr uint64_t kOriginHash = 0xD1B54A32D192ED03ull;
 
 }  // namespace
 
-Aggregator::Aggregator(AggregatorOptions options) : options_(std::move(options)), direct_(options_.source) {}
+Aggregator::Aggregator(AggregatorOptions options)
+    : options_(std::move(options)), form_(options_.counters), direct_(options_.source) {}
 
 void Aggregator::set_options(AggregatorOptions options) {
-  bool rekeys = !(options.keys == options_.keys);
-  // What a total had summed up was emitted already.
-  bool restarts = options.counters != options_.counters && options_.counters == CounterForm::total;
-  options_ = std::move(options);
-  if (rekeys) rekey();
-  for (size_t i = 0; restarts && i < table_.cells(); i++) {
-    Cell& cell = table_.cell(static_cast<uint32_t>(i));
-    if (cell.dead || cell.type != Type::counter) continue;
-    cell.whole = 0;
-    if (cell.rest != 0) rests_[cell.rest - 1] = {};
+  if (flush_at_ > 0) {
+    next_options_ = std::move(options);
+    return;
   }
+  bool rekeys = !(options.keys == options_.keys);
+  options_ = std::move(options);
+  if (form_ != CounterForm::total) form_ = options_.counters;
+  if (rekeys) rekey();
 }
 
 // Other rules give other identities. Each series moves to its new one; where two become one, they are merged as shards are
 // (of gauges the one that was looked at last wins). A reload's work, all in one go: about 0.2 µs a series.
 void Aggregator::rekey() {
   SeriesTable before = std::exchange(table_, SeriesTable());
-  flush_at_ = 0;
   for (size_t i = 0; i < before.cells(); i++) {
     Cell& old = before.cell(static_cast<uint32_t>(i));
     if (old.dead) continue;
@@ -224,17 +221,20 @@ Aggregator::Judgement Aggregator::add(std::string_view line) {
     for (const Section& section : parser_.sections())
       if (section.type == Type::gauge) return {Verdict::forwarded, {}};
   Judgement judgement;
-  // All cells first, so that a line with a section that is refused changes nothing.
-  line_cells_.clear();
+  // All cells first, so that a line with a section that is refused changes nothing; those of gauges before the others,
+  // because only they find no room (and names and tags are the same for all).
+  const std::vector<Section>& sections = parser_.sections();
+  line_cells_.assign(sections.size(), SeriesTable::kNone);
   RawKey raw{parser_.name(), parser_.tags(), parser_.container(), parser_.external()};
-  for (const Section& section : parser_.sections()) {
-    uint32_t cell = cell_of(raw, section.type, judgement);
-    if (cell == SeriesTable::kNone) return judgement;
-    line_cells_.push_back(cell);
-  }
+  for (bool gauges : {true, false})
+    for (size_t i = 0; i < sections.size(); i++) {
+      if ((sections[i].type == Type::gauge) != gauges) continue;
+      line_cells_[i] = cell_of(raw, sections[i].type, judgement);
+      if (line_cells_[i] == SeriesTable::kNone) return judgement;
+    }
   for (size_t i = 0; i < line_cells_.size(); i++) {
     Cell& cell = table_.cell(line_cells_[i]);
-    const Section& section = parser_.sections()[i];
+    const Section& section = sections[i];
     cell.lines++;
     for (uint32_t k = section.first; k < section.first + section.count; k++)
       apply(cell, section.type, section.milliseconds, section.rate, parser_.values()[k]);

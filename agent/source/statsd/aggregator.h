@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,8 @@ class Aggregator {
 
   explicit Aggregator(AggregatorOptions options);
 
+  // In force at once; while a flush is under way, when it is done: its interval ends as it began. What totals have summed
+  // up since their last sample leaves in a last one, where they are to be deltas or rates from now on.
   void set_options(AggregatorOptions options);
 
   enum class Verdict : uint8_t { accepted, bad, dropped, forwarded };
@@ -110,6 +113,8 @@ class Aggregator {
   void rekey();
 
   AggregatorOptions options_;
+  std::optional<AggregatorOptions> next_options_;  // when the flush under way is done
+  CounterForm form_;                               // of counters in the interval that is open
   Parser parser_;
   SeriesTable table_;
   std::vector<Remainder> rests_;

@@ -9,7 +9,7 @@ namespace runnel::statsd {
 
 bool Aggregator::is_emitted(const Cell& cell) const {
   if (cell.lines > 0) return true;
-  if (cell.type == Type::counter && options_.counters == CounterForm::total) return true;
+  if (cell.type == Type::counter && form_ == CounterForm::total) return true;
   if (options_.delete_idle[static_cast<size_t>(cell.type)]) return false;
   return cell.type != Type::gauge || options_.gauge_ttl_ms == 0 || cell.idle_ms <= options_.gauge_ttl_ms;
 }
@@ -64,6 +64,8 @@ bool Aggregator::walk(int64_t interval_ms, size_t cells, const std::function<voi
   table_.pack();
   std::swap(top_, last_top_);
   top_.clear();
+  form_ = options_.counters;
+  if (next_options_) set_options(*std::exchange(next_options_, std::nullopt));
   return true;
 }
 
@@ -101,19 +103,22 @@ void Aggregator::emit(Cell& cell, Batch& out, int64_t time_ms, int64_t interval_
 void Aggregator::emit_counter(Cell& cell, Sample& sample, Batch& out, int64_t time_ms, int64_t interval_ms) {
   static constexpr Remainder kNothing;
   sample.kind = Kind::counter;
-  if (options_.counters == CounterForm::total) {
+  if (form_ == CounterForm::total) {
     Remainder& rest = remainder(cell);
     if (rest.start_ms == 0) rest.start_ms = time_ms - interval_ms;
     sample.kind = Kind::total;
     sample.interval_ms = 0;
     sample.start_ms = rest.start_ms;
     sample.value = sum_of(cell.whole, rest);
+    if (options_.counters == CounterForm::total) return;
+    cell.whole = 0;  // the last one
+    rest = {};
     return;
   }
   sample.value = sum_of(cell.whole, cell.rest != 0 ? rests_[cell.rest - 1] : kNothing);
   cell.whole = 0;
   if (cell.rest != 0) rests_[cell.rest - 1] = {};
-  if (options_.counters == CounterForm::rate) {
+  if (form_ == CounterForm::rate) {
     sample.kind = Kind::gauge;
     sample.interval_ms = 0;
     sample.value =

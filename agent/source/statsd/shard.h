@@ -24,6 +24,7 @@ struct Remainder {
   void add(const Remainder& other) {
     add(other.sum);
     add(other.error);
+    if (other.start_ms != 0 && (start_ms == 0 || other.start_ms < start_ms)) start_ms = other.start_ms;
   }
 };
 
