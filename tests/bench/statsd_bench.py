@@ -8,13 +8,15 @@ the receiver on one core and the generator (statsd_blast) on another, 1000 serie
     W3              W1 with three tags a line: no target
     saturation      packed datagrams: the most metrics/s that one receiver takes without a loss: 12 million, or as many as
                     the generator can send
+    instructions    what callgrind counts from recvmmsg to the cell, datagrams of 30: at most 300 a metric
+    memory          bytes a series at 100,000 series: idle counters at most 140, timers with 10 values an interval 400
     udp-1, udp-2, unixgram-1, unixgram-2
                     W2 over that transport with as many receivers: what is sent comes out
 
 In every work counts and sums that come out are compared with what the generator says it has sent, and nothing may be
 dropped. Prints a line of JSON a work and a table; exit status 1 where a target is missed or a sum is wrong.
 
-    statsd_bench.py [--seconds N] [--rounds N] [--mix C,G,T,S] [WORK...]
+    statsd_bench.py [--seconds N] [--rounds N] [--mix C,G,T,S] [--nice N] [WORK...]
 
 RUNNEL names the agent, RUNNEL_SHARED_BENCH the folder of the yardsticks; default: what `./dev bench` builds.
 """
@@ -24,6 +26,7 @@ import json
 import statistics
 import sys
 
+import statsd_cost as cost
 import statsd_rig as rig
 
 
@@ -53,14 +56,14 @@ LOSSLESS_TARGET = 12e6  # metrics/s
 
 def compare(work, options):
     """The yardstick and the agent in turn; the medians."""
-    cost = {"floor": [], "agent": []}
+    costs = {"floor": [], "agent": []}
     others, problems, rate = [], [], []
     for _ in range(options.rounds):
         for name, start in [("floor", lambda: rig.Floor(work.floor)), ("agent", rig.Runnel)]:
             with start() as receiver:
                 sent, cpu, busy = rig.measure(receiver, *work.arguments(options.seconds, options.mix))
                 drops = receiver.drops()
-                cost[name].append(cpu * 1e9 / sent.lines)
+                costs[name].append(cpu * 1e9 / sent.lines)
                 others.append(busy)
                 rate.append(sent.datagrams / sent.seconds)
                 if drops:
@@ -69,10 +72,10 @@ def compare(work, options):
                     receiver.check(sent)
                 except rig.Mismatch as error:
                     problems.append(f"{name}: {error}")
-    floor, agent = statistics.median(cost["floor"]), statistics.median(cost["agent"])
+    floor, agent = (statistics.median(costs[name]) for name in ("floor", "agent"))
     result = {"work": work.name, "floor_ns_per_metric": round(floor, 1), "agent_ns_per_metric": round(agent, 1),
               "ratio": round(agent / floor, 3),
-              "ratios": [round(a / f, 3) for a, f in zip(cost["agent"], cost["floor"])],
+              "ratios": [round(a / f, 3) for a, f in zip(costs["agent"], costs["floor"])],
               "datagrams_per_s": round(min(rate)), "others_busy_cores": round(statistics.median(others), 2)}
     if work.target:
         result["target"], result["met"] = work.target, agent / floor <= work.target
@@ -149,40 +152,62 @@ def exact(name, options):
             "agent_ns_per_metric": round(cpu * 1e9 / sent.lines, 1), "exact": not problems, "met": not problems}, problems
 
 
+def measure_cost(name, options):
+    """Instructions or memory: statsd_cost."""
+    try:
+        found = cost.instructions(options.mix) if name == "instructions" else cost.memory()
+    except rig.Mismatch as error:
+        return {"work": name}, [str(error)]
+    if name == "memory":
+        found["met"] = found["counters_met"] and found["timers_met"]
+    return {"work": name, **found}, []
+
+
+COSTS = ["instructions", "memory"]
 EXACT = ["udp-1", "udp-2", "unixgram-1", "unixgram-2"]
 
 
 def table(results):
     print(f"{'work':<12} {'floor':>10} {'agent':>10} {'ratio':>7} {'target':>7}", file=sys.stderr)
+    said = {True: "met", False: "MISSED", None: ""}
     for r in results:
-        verdict = {True: "met", False: "MISSED", None: ""}[r.get("met")]
+        verdict = said[r.get("met")]
         if "ratio" in r:
             print(f"{r['work']:<12} {r['floor_ns_per_metric']:>7} ns {r['agent_ns_per_metric']:>7} ns {r['ratio']:>7} "
                   f"{r.get('target', '-'):>7} {verdict}", file=sys.stderr)
         elif "lossless_metrics_per_s" in r:
             print(f"{r['work']:<12} {r['floor_lossless_metrics_per_s'] / 1e6:>7.1f} M  {r['lossless_metrics_per_s'] / 1e6:>6.1f} M  "
                   f"{'':>7} {'12 M':>7} {verdict} (limited by the {r['limited_by']})", file=sys.stderr)
-        else:
+        elif "per_metric" in r:
+            print(f"{r['work']:<12} {r['parse_floor']:>10} {r['per_metric']:>10} {'':>7} {'300':>7} {verdict}", file=sys.stderr)
+        elif "counter_bytes" in r:
+            print(f"{'counter':<12} {'':>10} {r['counter_bytes']:>8} B {'':>7} {'140':>7} {said[r['counters_met']]}\n"
+                  f"{'timer':<12} {'':>10} {r['timer_bytes']:>8} B {'':>7} {'400':>7} {said[r['timers_met']]}", file=sys.stderr)
+        elif "exact" in r:
             print(f"{r['work']:<12} {'':>10} {r['agent_ns_per_metric']:>7} ns {'':>7} {'exact':>7} {verdict}", file=sys.stderr)
 
 
 def main():
-    names = [work.name for work in WORKS] + ["saturation"] + EXACT
+    names = [work.name for work in WORKS] + ["saturation", *COSTS, *EXACT]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mix", default="70,10,20,0", help="percent of counters, gauges, timers, sets")
+    parser.add_argument("--nice", type=int, default=0, help="of receivers and generator alike, for a busy machine (as root)")
     parser.add_argument("works", nargs="*", metavar="WORK", help=", ".join(names))
     options = parser.parse_args()
     if unknown := set(options.works) - set(names):
         parser.error(f"no such work: {', '.join(sorted(unknown))}")
     if len(rig.CORES) < 2:
         raise SystemExit("receiver and generator need a core each")
+    rig.nice = options.nice
     results, failed = [], False
     for name in options.works or names:
         work = next((work for work in WORKS if work.name == name), None)
         if work:
             result, problems = compare(work, options)
+        elif name in COSTS:
+            result, problems = measure_cost(name, options)
         else:
             result, problems = saturate(options) if name == "saturation" else exact(name, options)
         if problems:
