@@ -16,7 +16,7 @@ the receiver on one core and the generator (statsd_blast) on another, 1000 serie
 In every work counts and sums that come out are compared with what the generator says it has sent, and nothing may be
 dropped. Prints a line of JSON a work and a table; exit status 1 where a target is missed or a sum is wrong.
 
-    statsd_bench.py [--seconds N] [--rounds N] [--mix C,G,T,S] [--nice N] [WORK...]
+    statsd_bench.py [--seconds N] [--rounds N] [--mix C,G,T,S] [--realtime] [WORK...]
 
 RUNNEL names the agent, RUNNEL_SHARED_BENCH the folder of the yardsticks; default: what `./dev bench` builds.
 """
@@ -97,7 +97,8 @@ def attempt(start, rate, options):
 
 
 def lossless(start, options):
-    """The highest rate without a loss: the generator's own limit, or what halving the distance finds, to 2 %."""
+    """The highest rate without a loss: the generator's own limit, or what halving the distance finds, to 2 %. Of two tries
+    at a rate one may lose: it is what the receiver can do that counts, not what else the machine did."""
     unlimited = attempt(start, 0, options)
     limit = unlimited["metrics"]
     if not unlimited["drops"]:
@@ -106,6 +107,8 @@ def lossless(start, options):
     rate = high * 0.9
     while high - low > 0.02 * high:
         found = attempt(start, round(rate), options)
+        if found["drops"]:
+            found = attempt(start, round(rate), options)
         if found["drops"]:
             high = rate
         else:
@@ -193,14 +196,14 @@ def main():
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mix", default="70,10,20,0", help="percent of counters, gauges, timers, sets")
-    parser.add_argument("--nice", type=int, default=0, help="of receivers and generator alike, for a busy machine (as root)")
+    parser.add_argument("--realtime", action="store_true", help="receivers and generator as SCHED_FIFO: on a busy machine, as root")
     parser.add_argument("works", nargs="*", metavar="WORK", help=", ".join(names))
     options = parser.parse_args()
     if unknown := set(options.works) - set(names):
         parser.error(f"no such work: {', '.join(sorted(unknown))}")
     if len(rig.CORES) < 2:
         raise SystemExit("receiver and generator need a core each")
-    rig.nice = options.nice
+    rig.realtime = options.realtime
     results, failed = [], False
     for name in options.works or names:
         work = next((work for work in WORKS if work.name == name), None)

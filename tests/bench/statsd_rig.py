@@ -27,7 +27,7 @@ YARDSTICKS = os.environ.get("RUNNEL_SHARED_BENCH", os.path.join(ROOT, "build", "
 BUFFER = 8 << 20  # receive buffer of both, bytes: what the agent asks for by default
 CORES = sorted(os.sched_getaffinity(0))
 RECEIVER, GENERATOR = CORES[:1], CORES[-1:]
-nice = 0  # of receivers and generator alike: below 0 they are not kept waiting by whatever else the machine does
+realtime = False  # SCHED_FIFO for receivers and generator alike: other processes of the machine do not make them wait
 if os.path.isdir("/dev/shm") and os.access("/dev/shm", os.W_OK):
     tempfile.tempdir = "/dev/shm"
 
@@ -46,16 +46,16 @@ def yardstick(name):
 @contextlib.contextmanager
 def pinned(cores):
     """Children started within run on `cores` only, with all their threads."""
-    before, own = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
+    before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
-    if nice:
-        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    if realtime:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
     try:
         yield
     finally:
         os.sched_setaffinity(0, before)
-        if nice:
-            os.setpriority(os.PRIO_PROCESS, 0, own)
+        if realtime:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 def cpu_s(pid):
