@@ -1,6 +1,5 @@
 #include "source/statsd/receiver.h"
 
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -216,6 +215,7 @@ void Receiver::run() {
     size_t most = read_datagrams(kRoundsBeforeLook);
     size_t stream_bytes = has_streams_ ? streams_.service(kStreamBudget) : 0;
     plan_gathering(most, stream_bytes);
+    tell_counts();
     flush_step();
     deliver_direct(false);
     series_.store(aggregator_.series(), std::memory_order_relaxed);
@@ -225,7 +225,8 @@ void Receiver::run() {
 }
 
 void Receiver::wait() {
-  std::vector<pollfd> polls{{wake_fd_.get(), POLLIN, 0}};
+  std::vector<pollfd>& polls = polls_;
+  polls.assign(1, {wake_fd_.get(), POLLIN, 0});
   for (const auto& listener : settings_.listeners)
     if (!listener->is_stream() && (!gathering_ || listener->scheme() != ListenAddress::Scheme::udp))
       polls.push_back({listener->fd(), POLLIN, 0});
@@ -307,6 +308,12 @@ void Receiver::take(std::string_view payload, const std::function<Peer()>& peer)
     gauges_.push_back({});  // the next payload has its own peer
   if (uint64_t now = aggregator_.folded(); now != folded_) [[unlikely]]
     log_.folded(now - std::exchange(folded_, now), [this] { return aggregator_.describe_growth(); });
+}
+
+// Once a turn: the counters are shared by the receivers of a source.
+void Receiver::tell_counts() {
+  log_.accepted(counts_.received, counts_.accepted);
+  counts_ = {};
 }
 
 // ---- the end of an interval ----------------------------------------------------------------------------------------
@@ -392,6 +399,7 @@ void Receiver::finish() {
       lead_step();
     }
   }
+  tell_counts();
   deliver_direct(true);
 }
 
@@ -402,6 +410,7 @@ void Receiver::flush_rest(const Tick& tick) {
     for (size_t at = 0; !aggregator_.merge_some(shard, at, SIZE_MAX / 2);) {
     }
   shards_.clear();
+  tell_counts();
   deliver_direct(true);
   aggregator_.flush(batch_, tick.time_ms, tick.interval_ms);
   deliver_batch();

@@ -9,6 +9,8 @@
 // receiver. It sleeps in ppoll(2) while nothing comes.
 #pragma once
 
+#include <poll.h>
+
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -96,6 +98,7 @@ class Receiver {
   size_t read_socket(const Listener& listener, int rounds);
   void plan_gathering(size_t most, size_t stream_bytes);
   void take(std::string_view payload, const std::function<Peer()>& peer);
+  void tell_counts();
   void hand_over_gauges(bool at_once);
   void begin_flush(const Tick& tick);
   void flush_step();
@@ -123,7 +126,9 @@ class Receiver {
   StreamServer streams_;
   Aggregator::Judged judged_;
   const std::function<Peer()>* peer_ = nullptr;  // of the payload that is being taken
-  uint64_t folded_ = 0;                          // of the aggregator's, how many have been told
+  Aggregator::Counts counts_;                    // not told yet
+  std::vector<pollfd> polls_;
+  uint64_t folded_ = 0;  // of the aggregator's, how many have been told
   bool stopping_ = false;
 
   // Gathering (receiver.cc).
