@@ -329,8 +329,8 @@ TEST_CASE("edge cases of Telegraf and the OTel Collector") {
       {"gauges of fractions up and down", "t:+42.0|g\nt:-0.5|g", {"t gauge 41.5"}, {}},
       {"several of one name, then another value of it",
        "valid.multiple:0|ms|@0.1:1|c:2|g:x|s",
-       {"valid.multiple distributionms n=10 sum=0 min=0 max=0", "valid.multiple counter 1",
-        "valid.multiple gauge 2", "valid.multiple set 1"},
+       {"valid.multiple gauge 2", "valid.multiple distributionms n=10 sum=0 min=0 max=0",
+        "valid.multiple counter 1", "valid.multiple set 1"},
        {}},
   };
   check(rows);
@@ -445,7 +445,7 @@ TEST_CASE("line ends, empty lines, limits of numbers and of lengths") {
        {}},
       {"both forms of several values in one line",
        "a:1:2|c|@0.5:3:4|ms|@0.1:5|g|#k:v",
-       {"a,k=v counter 6", "a,k=v distributionms n=20 sum=70 min=3 max=4", "a,k=v gauge 5"},
+       {"a,k=v gauge 5", "a,k=v counter 6", "a,k=v distributionms n=20 sum=70 min=3 max=4"},
        {}},
       {"one of several sections is bad: nothing of the line counts",
        "a:1|c:x|c\na:1|c:2|c|@0\na:1|c:2\na:1|c:|c",
