@@ -151,7 +151,7 @@ void PayloadBuilder::make_records() {
   series_keys_.clear();
   // First everything into the three vectors, then the pointers: growing moves what was there.
   struct Place {
-    size_t key, key_end, tags, resource;
+    size_t key, key_end, on_host, on_host_end, tags, resource;
   };
   std::vector<Place> places;
   for (const Encoded& encoded : encoded_) {
@@ -161,9 +161,15 @@ void PayloadBuilder::make_records() {
                               : batch.events[encoded.record - batch.samples.size()].series;
     uint32_t origin = is_sample ? batch.samples[encoded.record].origin
                                 : batch.events[encoded.record - batch.samples.size()].origin;
-    Place place{series_keys_.size(), 0, pairs_.size(), 0};
+    Place place{series_keys_.size(), 0, 0, 0, pairs_.size(), 0};
     append_series_key(series_keys_, batch.view(ref));
-    place.key_end = series_keys_.size();
+    place.key_end = place.on_host_end = series_keys_.size();
+    place.on_host = place.key;
+    if (const std::string& host = batch.origins[origin].host; !host.empty()) {
+      place.on_host = place.key_end;
+      append_series_key(series_keys_, batch.view(ref), host);
+      place.on_host_end = series_keys_.size();
+    }
     for (Tag tag : batch.view(ref)) pairs_.push_back({str(tag.key), str(tag.value)});
     place.resource = pairs_.size();
     for (const auto& [key, value] : batch.origins[origin].resource) pairs_.push_back({str(key), str(value)});
@@ -196,6 +202,8 @@ void PayloadBuilder::make_records() {
       ref = event.series;
     }
     record.series = {series_keys_.data() + place.key, place.key_end - place.key};
+    record.series_on_host = {series_keys_.data() + place.on_host, place.on_host_end - place.on_host};
+    record.sequence = entries_[encoded.entry].first + encoded.record;
     record.name = str(batch.view(ref).name());
     record.host = str(batch.origins[origin].host);
     record.tag_count = batch.view(ref).tag_count();

@@ -160,6 +160,10 @@ typedef struct runnel_record {
   size_t tag_count;
   const runnel_pair *resource;
   size_t resource_count;
+  /* Appended: there where record_size says so. */
+  runnel_str series_on_host;   /* `series` with `host=…` among its tags, unless it has a tag of that name */
+  uint64_t sequence;           /* of the sample among all of this agent's run (the middle of the idempotency id): a try
+                                  again, whole, in part or in halves, gives a sample the same number */
 } runnel_record;
 
 typedef struct runnel_payload {

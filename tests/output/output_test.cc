@@ -385,3 +385,44 @@ TEST_CASE("one dead output delays no other") {
   while (auto entry = other.take(0)) taken += entry->records();
   CHECK(taken == 1000);
 }
+
+TEST_CASE("a record carries its series with and without host, and one number for all its tries") {
+  Batch batch("test");
+  uint32_t origin = batch.origin({"web-1", {{"build", "1"}}});
+  for (auto& tags : {std::vector<Tag>{{"a", "1"}, {"z", "2"}}, {{"host", "own"}}, {}}) {
+    Sample sample;
+    sample.series = batch.series("k", tags.data(), tags.size());
+    sample.origin = origin;
+    batch.add(sample);
+  }
+  batch.samples.back().origin = 0;  // whose host is not known
+  LogEntry entry{.first = 41, .batch = std::make_shared<const Batch>(std::move(batch)), .ranges = {{0, 3}}};
+  PayloadBuilder::Parts parts;
+  parts.encoder = find_encoder("json")->make();
+  parts.want_records = true;
+  parts.id_prefix = "id-1";
+  PayloadBuilder builder(std::move(parts));
+  builder.begin();
+  REQUIRE(builder.add(entry, {0, 3}, 10, 1 << 20) == 3);
+  REQUIRE(builder.finish("").ok());
+  struct Row {
+    const char *series, *on_host;
+    uint64_t sequence;
+  };
+  auto check = [&](std::vector<Row> rows) {
+    REQUIRE(builder.payload().record_count == rows.size());
+    REQUIRE(builder.payload().record_size == sizeof(runnel_record));
+    for (size_t i = 0; i < rows.size(); i++) {
+      const runnel_record& record = builder.payload().records[i];
+      CHECK(std::string(record.series.data, record.series.size) == rows[i].series);
+      CHECK(std::string(record.series_on_host.data, record.series_on_host.size) == rows[i].on_host);
+      CHECK(record.sequence == rows[i].sequence);
+    }
+  };
+  check({{"k,a=1,z=2", "k,a=1,host=web-1,z=2", 41}, {"k,host=own", "k,host=own", 42}, {"k", "k", 43}});
+  Selection rest = builder.select([](size_t i) { return i != 1; });
+  builder.begin();
+  builder.add(rest);
+  REQUIRE(builder.finish("r1").ok());
+  check({{"k,a=1,z=2", "k,a=1,host=web-1,z=2", 41}, {"k", "k", 43}});
+}
