@@ -48,6 +48,7 @@ LIBRARIES = [
      "toml++ belongs to agent/config/toml_tree.cc alone"),
     (r"dlfcn\.h", r"agent/output/[^/]*\.cc", "dlfcn.h belongs to the one file of agent/output that loads plugins"),
     (r"curl/.*", r"plugins/http/.*", "libcurl belongs to plugins/http alone"),
+    (r"librdkafka/.*", r"plugins/kafka/.*", "librdkafka belongs to plugins/kafka alone"),
 ]
 
 INCLUDE = re.compile(r'\s*#\s*include\s*(["<])([^">]+)[">]')
@@ -197,6 +198,7 @@ CASES = [
     ("agent/config/load.cc", "#include <toml++/toml.hpp>\n", 1, "toml++ belongs"),
     ("agent/config/load.cc", '#include "toml.hpp"\n', 1, "toml++ belongs"),
     ("agent/output/a.h", "#include <curl/curl.h>\n", 1, "libcurl belongs"),
+    ("plugins/http/a.cc", "#include <librdkafka/rdkafka.h>\n", 1, "librdkafka belongs"),
     ("agent/agent/a.cc", "#include <dlfcn.h>\n", 1, "dlfcn.h belongs"),
     ("agent/output/second.cc", "\n\nauto p = dlopen(name, 0);\n", 3, "dlopen belongs to one file"),
     ("agent/agent/a.cc", "auto p = ::dlmopen (0, name, 0);\n", 1, "dlopen belongs to one file"),

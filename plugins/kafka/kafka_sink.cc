@@ -1,0 +1,260 @@
+// The sink `kafka`: a record of the payload is a message (or all for one partition are), and the payload is delivered
+// when the reports of all have come. This file has the instance: its producer, which is built when it is first needed
+// and anew after what it cannot go on from, the secrets, and when a write must end. See runnel_sink.h for threads and
+// lifetimes.
+#include <syslog.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <new>
+#include <stdexcept>
+
+#include "payload_writer.h"
+#include "sink_support.h"
+#include "statistics.h"
+
+namespace {
+
+using namespace runnel_kafka;
+using runnel_plugin::answer_with;
+using runnel_plugin::copy_text;
+using runnel_plugin::monotonic_ns;
+
+constexpr uint64_t kSecond = 1'000'000'000u;
+constexpr uint64_t kReserve = kSecond;  // of the deadline, for taking back what is under way
+// A refused login or certificate may be a broker that is just starting: it counts when nothing has come through since.
+constexpr uint64_t kOperatorAfter = 3 * kSecond;
+constexpr size_t kMaxSecret = 16 << 10;
+
+class KafkaSink final : private ProducerEvents, private StopCheck {
+ public:
+  KafkaSink(const runnel_host* host, const runnel_value* values)
+      : host_(host),
+        settings_(read_settings(values)),
+        properties_(properties_of(settings_)),
+        topics_(settings_),
+        writer_(settings_, topics_, *this),
+        statistics_(host) {
+    warn_of_doubtful();
+  }
+  ~KafkaSink() { end_producer(); }
+  KafkaSink(const KafkaSink&) = delete;
+  KafkaSink& operator=(const KafkaSink&) = delete;
+
+  runnel_outcome write(const runnel_payload& payload, uint64_t deadline_ns, runnel_answer* answer) {
+    if (interrupted_.load()) return answer_with(answer, RUNNEL_RETRY, "interrupted");
+    if (payload.record_size < sizeof(runnel_record))
+      return answer_with(answer, RUNNEL_HOLD,
+                         "this agent is older than its kafka.so (install those of one version)");
+    if (must_rebuild_) end_producer();
+    if (!producer_) {
+      if (const std::string wrong = build_producer(); !wrong.empty())
+        return answer_with(answer, RUNNEL_HOLD, wrong);
+    }
+    stop_at_ns_ = deadline_ns > kReserve ? deadline_ns - kReserve : 0;
+    trouble_.clear();
+    operator_since_ns_ = 0;
+    const Stop stopped = writer_.deliver(*producer_, payload);
+    if (stopped == Stop::kFatal) ++fatal_errors_;
+    report_counts();
+    // A login is not tried with the old password again. What was purged in flight leaves a gap that the broker would
+    // hold against an idempotent producer.
+    if (stopped != Stop::kNo || !writer_.is_settled()) must_rebuild_ = true;
+    if (stopped == Stop::kOperator) {
+      const Properties before = secrets_;
+      if (read_secrets().empty() && secrets_ != before)
+        return answer_with(answer, RUNNEL_RETRY,
+                           "the password has changed since it was read: trying the new one", 1);
+    }
+    return writer_.answer(stopped, trouble_, answer);
+  }
+
+  void interrupt() { interrupted_.store(true); }
+
+  void reopen() {
+    interrupted_.store(false);
+    must_rebuild_ = true;  // reads certificates and secrets again
+    topics_.forget_refusals();
+  }
+
+  void tick() {
+    if (producer_) producer_->poll(0);
+  }
+
+ private:
+  // Empty, or what an operator has to mend.
+  std::string build_producer() {
+    if (std::string wrong = read_secrets(); !wrong.empty()) return wrong;
+    std::string error;
+    producer_ = Producer::create(properties_, secrets_, *this, error);
+    if (!producer_) return "librdkafka: " + error;
+    must_rebuild_ = is_fatal_ = false;
+    ++producers_;
+    return {};
+  }
+
+  void end_producer() {
+    if (!producer_) return;
+    topics_.forget_handles();
+    producer_.reset();
+    statistics_.producer_ended();
+  }
+
+  std::string read_secrets() {
+    Properties secrets;
+    const std::pair<const std::string*, const char*> wanted[] = {
+        {&settings_.password_file, "sasl.password"},
+        {&settings_.tls_key_password_file, "ssl.key.password"},
+    };
+    for (const auto& [path, name] : wanted) {
+      if (path->empty()) continue;
+      std::string buffer(kMaxSecret, '\0');
+      const long size = host_->read_secret(host_->context, path->c_str(), buffer.data(), buffer.size());
+      if (size < 0) return *path + ": " + buffer.c_str();
+      if (size == 0) return *path + ": is empty";
+      buffer.resize(static_cast<size_t>(size));
+      secrets.emplace_back(name, buffer);
+    }
+    secrets_ = std::move(secrets);
+    return {};
+  }
+
+  void warn_of_doubtful() const {
+    for (const std::string* path : {&settings_.tls_ca, &settings_.tls_cert, &settings_.tls_key})
+      if (!path->empty() && access(path->c_str(), R_OK) != 0)
+        log(RUNNEL_LOG_WARNING,
+            *path + ": " + runnel_plugin::error_text(errno) + "; nothing can be sent without it");
+    if (!settings_.sasl_mechanism.empty() && !settings_.tls && !settings_.loopback)
+      log(RUNNEL_LOG_WARNING, settings_.sasl_mechanism == "PLAIN"
+                                  ? "tls is off and so the password travels in plain text"
+                                  : "tls is off and so is everything but the password in plain text");
+    if (settings_.acks == "0")
+      log(RUNNEL_LOG_WARNING, "acks = \"0\": no broker confirms anything, and what is lost is not noticed");
+  }
+
+  Stop stop() noexcept override {
+    if (interrupted_.load()) return Stop::kInterrupted;
+    const uint64_t now = monotonic_ns();
+    if (now >= stop_at_ns_) return Stop::kDeadline;
+    if (operator_since_ns_ != 0 && now - operator_since_ns_ > kOperatorAfter) return Stop::kOperator;
+    if (is_fatal_) return Stop::kFatal;
+    return Stop::kNo;
+  }
+
+  void on_report(size_t token, rd_kafka_resp_err_t error, std::string_view text) noexcept override {
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) operator_since_ns_ = 0;
+    writer_.on_report(token, error, text);
+  }
+
+  void on_error(rd_kafka_resp_err_t error, std::string_view text) noexcept override {
+    if (error == RD_KAFKA_RESP_ERR__FATAL) {
+      is_fatal_ = true;
+      trouble_ = producer_ ? producer_->fatal_error() : std::string(text);
+      log(RUNNEL_LOG_WARNING, "the producer cannot go on and is built anew: " + trouble_);
+      return;
+    }
+    if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) return;  // says less than the errors before it
+    if (needs_operator(error, text)) {
+      if (operator_since_ns_ == 0) operator_since_ns_ = monotonic_ns();
+      trouble_ = text;
+    } else if (operator_since_ns_ == 0) {
+      trouble_ = text;
+    }
+  }
+
+  void on_log(int level, std::string_view text) noexcept override {
+    log(level <= LOG_CRIT ? RUNNEL_LOG_WARNING : RUNNEL_LOG_DEBUG, "librdkafka: " + std::string(text));
+  }
+
+  void on_statistics(std::string_view json) noexcept override { statistics_.report(json); }
+
+  void report_counts() const {
+    const auto total = [&](const char* name, uint64_t value) {
+      host_->metric(host_->context, name, nullptr, 0, RUNNEL_METRIC_TOTAL, static_cast<double>(value));
+    };
+    total("runnel.kafka.rerouted", topics_.rerouted());
+    total("runnel.kafka.producers", producers_);
+    total("runnel.kafka.fatal", fatal_errors_);
+  }
+
+  void log(runnel_log_level level, const std::string& text) const {
+    host_->log(host_->context, level, text.c_str());
+  }
+
+  const runnel_host* host_;
+  const Settings settings_;
+  const Properties properties_;
+  Properties secrets_;
+  Topics topics_;
+  PayloadWriter writer_;
+  Statistics statistics_;
+  std::unique_ptr<Producer> producer_;
+  bool must_rebuild_ = false;
+  bool is_fatal_ = false;
+  uint64_t stop_at_ns_ = 0;
+  uint64_t operator_since_ns_ = 0;  // since when nothing but refusals has come; 0: not so
+  std::string trouble_;             // of the connection, during this write
+  uint64_t producers_ = 0, fatal_errors_ = 0;
+  std::atomic<bool> interrupted_{false};
+};
+
+void* create(const runnel_host* host, const runnel_value* values, char* error, size_t capacity) {
+  try {
+    return new KafkaSink(host, values);
+  } catch (const std::exception& failure) {
+    copy_text(failure.what(), error, capacity);
+    return nullptr;
+  }
+}
+
+void check(const runnel_value* values, void (*error)(void*, size_t, const char*, const char*),
+           void* context) {
+  try {
+    check_options(values, error, context);
+  } catch (const std::exception& failure) {
+    error(context, kBrokers, nullptr, failure.what());
+  }
+}
+
+runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns,
+                             runnel_answer* answer) {
+  try {
+    return static_cast<KafkaSink*>(sink)->write(*payload, deadline_ns, answer);
+  } catch (const std::exception& failure) {
+    return answer_with(answer, RUNNEL_RETRY, failure.what());
+  }
+}
+
+void reopen(void* sink) {
+  try {
+    static_cast<KafkaSink*>(sink)->reopen();
+  } catch (const std::exception&) {  // the producer that is there goes on
+  }
+}
+
+constexpr runnel_sink kSink{
+    .abi_version = RUNNEL_SINK_ABI,
+    .struct_size = sizeof(runnel_sink),
+    .option_size = sizeof(runnel_option),
+    .capabilities = RUNNEL_SINK_WANTS_RECORDS | RUNNEL_SINK_COMPRESSES_ITSELF | RUNNEL_SINK_ANSWERS_RECORDS,
+    .name = "kafka",
+    .help = "Produces to Apache Kafka, a message a record or a batch",
+    .options = kOptions,
+    .option_count = kOptionCount,
+    .default_encoding = "json",
+    .default_compression = "lz4",  // as the option says: for `runnel list`
+    .check = check,
+    .create = create,
+    .write = write_payload,
+    .interrupt = [](void* self) { static_cast<KafkaSink*>(self)->interrupt(); },
+    .reopen = reopen,
+    .destroy = [](void* self) { delete static_cast<KafkaSink*>(self); },
+    .tick = [](void* self) { static_cast<KafkaSink*>(self)->tick(); },
+    .encodings = nullptr,
+};
+
+}  // namespace
+
+extern "C" RUNNEL_EXPORT const runnel_sink* runnel_sink_descriptor(void) {
+  return &kSink;
+}

@@ -1,0 +1,385 @@
+#include "payload_writer.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <new>
+#include <tuple>
+#include <utility>
+
+#include "sink_support.h"
+
+namespace runnel_kafka {
+
+using runnel_plugin::answer_with;
+using runnel_plugin::monotonic_ns;
+using runnel_plugin::view;
+
+namespace {
+
+constexpr uint64_t kMs = 1'000'000u;
+constexpr int kPollMs = 100;          // how long an interrupt may be overlooked
+constexpr int kAskMs = 500;           // one question about a topic
+constexpr uint64_t kPurgeMs = 1'000;  // for the reports of what was taken back
+constexpr int kIsolationRounds = 32;  // as the host's own search for a culprit
+// A topic that is not there may be about to be: the broker makes it, or has just started. For one that is made of tags
+// the others of the payload do not wait longer than this.
+constexpr uint64_t kPatienceMs = 5'000, kPatienceForFieldsMs = 1'000;
+constexpr size_t kHeaderRoom = 256;  // of max_message_bytes, for key, headers and framing
+
+void append_number(std::string& out, uint64_t number) {
+  char text[20];
+  out.append(text, std::to_chars(text, text + sizeof text, number).ptr);
+}
+
+}  // namespace
+
+Stop PayloadWriter::deliver(Producer& producer, const runnel_payload& payload) {
+  producer_ = &producer;
+  payload_ = &payload;
+  began_ns_ = monotonic_ns();
+  pending_ = 0;
+  message_count_ = 0;
+  states_.assign(payload.record_count, State{});
+  first_error_.clear();
+  route_error_.clear();
+  topics_.make_room(began_ns_);
+  route_all();
+  Stop stopped = ask_for_topics();
+  std::vector<uint32_t> records;
+  for (uint32_t i = 0; i < states_.size(); ++i)
+    if (states_[i].topic && !states_[i].is_reported) records.push_back(i);
+  if (stopped == Stop::kNo) stopped = round(records);
+  if (stopped == Stop::kNo) {
+    reroute_refused(records);
+    if (!records.empty()) {
+      stopped = ask_for_topics();
+      if (stopped == Stop::kNo) stopped = round(records);
+    }
+  }
+  if (stopped == Stop::kNo) isolate_rejected();
+  return stopped;
+}
+
+void PayloadWriter::refuse(uint32_t i, const std::string& why) {
+  State& state = states_[i];
+  state.topic = nullptr;
+  state.is_unroutable = state.is_reported = true;
+  if (route_error_.empty()) route_error_ = "no topic for " + std::string(view(record(i).series)) + ": " + why;
+}
+
+void PayloadWriter::route_all() {
+  const uint64_t now = monotonic_ns();
+  std::string why;
+  for (uint32_t i = 0; i < states_.size(); ++i) {
+    states_[i].topic = topics_.route(record(i), now, why);
+    if (!states_[i].topic) refuse(i, why);
+  }
+}
+
+// Each topic of the payload that has to be asked for. Records of one that is refused move on to topic_default.
+Stop PayloadWriter::ask_for_topics() {
+  const uint64_t since = monotonic_ns();
+  for (uint32_t i = 0; i < states_.size(); ++i) {
+    State& state = states_[i];
+    while (state.topic && !state.is_reported && topics_.must_ask(*state.topic, since)) {
+      Topic& topic = *state.topic;
+      if (topic.refused_until_ns <= since)
+        if (const Stop stopped = ask_for_topic(topic, since); stopped != Stop::kNo) return stopped;
+      if (topic.refused_until_ns <= since) break;
+      if (!topic.from_fields) {
+        state.error = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        state.is_reported = true;
+        note(state, topic.refusal);
+      } else if (Topic* other = topics_.fallback(record(i)); other && other != &topic) {
+        state.topic = other;
+      } else {
+        refuse(i, topic.refusal);
+      }
+    }
+  }
+  return Stop::kNo;
+}
+
+Stop PayloadWriter::ask_for_topic(Topic& topic, uint64_t since_ns) {
+  const uint64_t patience = (topic.from_fields ? kPatienceForFieldsMs : kPatienceMs) * kMs;
+  for (;;) {
+    const rd_kafka_resp_err_t error = topics_.ask(*producer_, topic, kAskMs, monotonic_ns());
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return Stop::kNo;
+    const bool missing =
+        error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+    if (verdict_of(error) == Verdict::kTopic && (!missing || monotonic_ns() - since_ns >= patience)) {
+      topics_.refuse(topic, "topic " + topic.name + ": " + rd_kafka_err2str(error), monotonic_ns());
+      return Stop::kNo;
+    }
+    producer_->poll(missing ? kPollMs : 10);
+    if (const Stop stopped = check_.stop(); stopped != Stop::kNo) {
+      first_error_ = "topic " + topic.name + " cannot be asked for: " + rd_kafka_err2str(error);
+      return stopped;
+    }
+  }
+}
+
+int32_t PayloadWriter::partition_of(const Topic& topic, std::string_view key) const {
+  if (key.empty()) return RD_KAFKA_PARTITION_UA;  // the library's partitioner chooses
+  const std::string& name = settings_.partitioner;
+  // The library's own functions, which only look at the key and the count.
+  const auto partition = name.starts_with("murmur2")      ? rd_kafka_msg_partitioner_murmur2
+                         : name.starts_with("consistent") ? rd_kafka_msg_partitioner_consistent
+                         : name.starts_with("fnv1a")      ? rd_kafka_msg_partitioner_fnv1a
+                                                          : nullptr;
+  if (!partition) return RD_KAFKA_PARTITION_UA;
+  return partition(topic.handle, key.data(), key.size(), topic.partitions, nullptr, nullptr);
+}
+
+void PayloadWriter::make_messages(const std::vector<uint32_t>& records) {
+  message_count_ = 0;
+  const auto add = [&](Topic* topic, int32_t partition, std::string_view key) {
+    if (message_count_ == messages_.size()) messages_.emplace_back();
+    Message& message = messages_[message_count_++];
+    message.topic = topic;
+    message.partition = partition;
+    message.key = key;
+    message.records.clear();
+    message.bytes = 0;
+    return message_count_ - 1;
+  };
+  const auto put = [&](size_t message, uint32_t i) {
+    messages_[message].records.push_back(i);
+    messages_[message].bytes += record(i).size + 1;
+  };
+  if (!settings_.batch_messages) {
+    for (const uint32_t i : records)
+      put(add(states_[i].topic, RD_KAFKA_PARTITION_UA, settings_.key.of(record(i))), i);
+    return;
+  }
+  // The same records make the same messages at each try, so that a consumer can tell a repetition.
+  std::map<std::pair<const Topic*, int32_t>, size_t> open;
+  const size_t limit = static_cast<size_t>(settings_.max_message_bytes) - kHeaderRoom;
+  for (const uint32_t i : records) {
+    Topic* topic = states_[i].topic;
+    const std::string_view key = settings_.key.of(record(i));
+    const int32_t partition = partition_of(*topic, key);
+    const auto [place, is_new] = open.try_emplace({topic, partition}, 0);
+    if (is_new ||
+        messages_[place->second].bytes + record(i).size + messages_[place->second].key.size() > limit)
+      place->second = add(topic, partition, key);
+    if (messages_[place->second].key != key) messages_[place->second].key = {};  // of several there is none
+    put(place->second, i);
+  }
+}
+
+Stop PayloadWriter::produce(size_t token) {
+  const Message& message = messages_[token];
+  const runnel_record& first = record(message.records.front());
+  std::string_view value = bytes_of(first);
+  std::string number;
+  append_number(number, first.sequence);
+  if (settings_.batch_messages) {
+    joined_.clear();
+    for (const uint32_t i : message.records) joined_.append(bytes_of(record(i))).push_back('\n');
+    value = joined_;
+    number += '-';
+    append_number(number, record(message.records.back()).sequence);
+  } else {
+    // Several messages of one sample: a distribution as one a statistic.
+    const uint32_t i = message.records.front();
+    uint32_t part = 0;
+    while (part < i && record(i - part - 1).sample == first.sample) ++part;
+    if (part > 0 || (i + 1 < states_.size() && record(i + 1).sample == first.sample)) {
+      number += '.';
+      append_number(number, part);
+    }
+  }
+  for (;;) {
+    rd_kafka_vu_t all[8] = {};
+    size_t count = 0;
+    const auto next = [&](rd_kafka_vtype_t type) -> rd_kafka_vu_t& {
+      all[count].vtype = type;
+      return all[count++];
+    };
+    const auto header = [&](const char* name, std::string_view text) {
+      auto& to = next(RD_KAFKA_VTYPE_HEADER).u.header;
+      to.name = name;
+      to.val = text.data();
+      to.size = static_cast<ssize_t>(text.size());
+    };
+    next(RD_KAFKA_VTYPE_RKT).u.rkt = message.topic->handle;
+    next(RD_KAFKA_VTYPE_PARTITION).u.i32 = message.partition;
+    next(RD_KAFKA_VTYPE_MSGFLAGS).u.i = RD_KAFKA_MSG_F_COPY;  // a purged message may still be on its way out
+    auto& body = next(RD_KAFKA_VTYPE_VALUE).u.mem;
+    body.ptr = const_cast<char*>(value.data());
+    body.size = value.size();
+    next(RD_KAFKA_VTYPE_OPAQUE).u.ptr = reinterpret_cast<void*>(token);
+    header("runnel-id", view(payload_->id));
+    header("runnel-record", number);
+    if (!message.key.empty()) {
+      auto& key = next(RD_KAFKA_VTYPE_KEY).u.mem;
+      key.ptr = const_cast<char*>(message.key.data());
+      key.size = message.key.size();
+    }
+    rd_kafka_error_t* failure = rd_kafka_produceva(producer_->handle(), all, count);
+    if (!failure) {
+      ++pending_;
+      return Stop::kNo;
+    }
+    const rd_kafka_resp_err_t error = rd_kafka_error_code(failure);
+    const std::string text = rd_kafka_error_string(failure);
+    rd_kafka_error_destroy(failure);
+    if (error != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+      ++pending_;
+      on_report(token, error, text);
+      return Stop::kNo;
+    }
+    producer_->poll(kPollMs);
+    if (const Stop stopped = check_.stop(); stopped != Stop::kNo) return stopped;
+  }
+}
+
+Stop PayloadWriter::round(const std::vector<uint32_t>& records) {
+  for (const uint32_t i : records) states_[i].is_reported = false;
+  make_messages(records);
+  Stop stopped = Stop::kNo;
+  for (size_t token = 0; token < message_count_ && stopped == Stop::kNo; ++token) stopped = produce(token);
+  while (pending_ > 0 && stopped == Stop::kNo) {
+    producer_->poll(kPollMs);
+    stopped = check_.stop();
+  }
+  if (pending_ == 0) return stopped;
+  producer_->purge();
+  const uint64_t end = monotonic_ns() + kPurgeMs * kMs;
+  while (pending_ > 0 && monotonic_ns() < end) producer_->poll(20);
+  return stopped;
+}
+
+void PayloadWriter::on_report(size_t token, rd_kafka_resp_err_t error, std::string_view text) noexcept {
+  if (token >= message_count_ || pending_ == 0) return;
+  --pending_;
+  for (const uint32_t i : messages_[token].records) {
+    states_[i].error = error;
+    states_[i].is_reported = true;
+  }
+  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) note(states_[messages_[token].records.front()], text);
+}
+
+void PayloadWriter::note(const State& state, std::string_view text) {
+  const bool purged =
+      state.error == RD_KAFKA_RESP_ERR__PURGE_QUEUE || state.error == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT;
+  if (!first_error_.empty() || purged) return;
+  first_error_ = text.starts_with("topic ") ? std::string(text)
+                                            : "topic " + state.topic->name + ": " + std::string(text);
+}
+
+// Leaves in `records` those that go to topic_default instead.
+void PayloadWriter::reroute_refused(std::vector<uint32_t>& records) {
+  const uint64_t now = monotonic_ns();
+  std::erase_if(records, [&](uint32_t i) {
+    State& state = states_[i];
+    if (!state.topic || !state.is_reported || verdict_of(state.error) != Verdict::kTopic) return true;
+    Topic& topic = *state.topic;
+    const std::string why = "topic " + topic.name + ": " + rd_kafka_err2str(state.error);
+    topics_.refuse(topic, why, now);
+    if (!topic.from_fields) return true;
+    Topic* other = topics_.fallback(record(i));
+    if (!other || other == &topic) {
+      refuse(i, why);
+      return true;
+    }
+    state.topic = other;
+    state.is_reported = false;
+    return false;
+  });
+}
+
+// Brokers refuse the whole of what the library has packed together for one record that they do not want. Where others
+// have passed, the culprits are looked for in halves; where nothing has, the host does the same and then holds.
+void PayloadWriter::isolate_rejected() {
+  std::vector<uint32_t> rejected;
+  bool some_passed = false;
+  for (uint32_t i = 0; i < states_.size(); ++i) {
+    if (!states_[i].is_reported || states_[i].is_unroutable) continue;
+    some_passed |= states_[i].error == RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (verdict_of(states_[i].error) == Verdict::kReject) rejected.push_back(i);
+  }
+  if (!some_passed || rejected.size() < 2) return;
+  std::vector<std::vector<uint32_t>> work;
+  const auto halve = [&](const std::vector<uint32_t>& whole) {
+    const auto middle = whole.begin() + static_cast<std::ptrdiff_t>(whole.size() / 2);
+    work.emplace_back(middle, whole.end());
+    work.emplace_back(whole.begin(), middle);
+  };
+  halve(rejected);
+  for (int rounds = 0; !work.empty() && rounds < kIsolationRounds; ++rounds) {
+    const std::vector<uint32_t> part = std::move(work.back());
+    work.pop_back();
+    if (round(part) != Stop::kNo) return;
+    const bool still = std::any_of(part.begin(), part.end(), [&](uint32_t i) {
+      return verdict_of(states_[i].error) == Verdict::kReject;
+    });
+    if (still && part.size() > 1) halve(part);
+  }
+}
+
+runnel_outcome PayloadWriter::outcome_of(size_t i, Stop stopped) const {
+  const State& state = states_[i];
+  if (state.is_unroutable) return RUNNEL_REJECT;
+  if (!state.is_reported) return stopped == Stop::kOperator ? RUNNEL_HOLD : RUNNEL_RETRY;
+  switch (verdict_of(state.error)) {
+    case Verdict::kDelivered:
+      return RUNNEL_DELIVERED;
+    case Verdict::kTopic:
+    case Verdict::kHold:
+      return RUNNEL_HOLD;
+    case Verdict::kSplit:
+      return RUNNEL_SPLIT;
+    case Verdict::kReject:
+      return RUNNEL_REJECT;
+    case Verdict::kRetry:
+      break;
+  }
+  return stopped == Stop::kOperator ? RUNNEL_HOLD : RUNNEL_RETRY;
+}
+
+runnel_outcome PayloadWriter::answer(Stop stopped, const std::string& trouble, runnel_answer* answer) {
+  // Of a sample with several records the first of these that one of them has.
+  const auto rank = [](runnel_outcome outcome) {
+    constexpr runnel_outcome kOrder[] = {RUNNEL_HOLD, RUNNEL_RETRY, RUNNEL_SPLIT, RUNNEL_REJECT,
+                                         RUNNEL_DELIVERED};
+    return std::find(std::begin(kOrder), std::end(kOrder), outcome) - std::begin(kOrder);
+  };
+  outcomes_.assign(payload_->sample_count, RUNNEL_DELIVERED);
+  bool unroutable = false;
+  for (size_t i = 0; i < states_.size(); ++i) {
+    runnel_outcome& of_sample = outcomes_[record(i).sample];
+    const runnel_outcome own = outcome_of(i, stopped);
+    if (rank(own) < rank(of_sample)) of_sample = own;
+    unroutable |= states_[i].is_unroutable;
+  }
+  const size_t failed = outcomes_.size() -
+                        static_cast<size_t>(std::count(outcomes_.begin(), outcomes_.end(), RUNNEL_DELIVERED));
+  if (failed == 0) return RUNNEL_DELIVERED;
+
+  std::string text = first_error_.empty() ? route_error_ : first_error_;
+  if (text.empty())
+    text = stopped == Stop::kInterrupted ? "interrupted"
+           : stopped == Stop::kDeadline  ? "no answer within the deadline"
+                                         : "not delivered";
+  if (!trouble.empty()) text += " (" + trouble + ")";
+  if (failed < outcomes_.size())
+    text = std::to_string(failed) + " of " + std::to_string(outcomes_.size()) + " records: " + text;
+
+  const runnel_outcome first = outcomes_.front();
+  const bool all_alike =
+      std::all_of(outcomes_.begin(), outcomes_.end(), [&](runnel_outcome o) { return o == first; });
+  // A whole payload that is rejected makes the host look for a culprit and hold where it finds none. That a record has
+  // no topic is certain, so it is said of each one: only they are given up.
+  // A write that has waited for a broker need not be waited for again; one that failed at once backs off.
+  const bool waited = monotonic_ns() - began_ns_ > 1'000 * kMs || payload_->attempt < 2;
+  const uint32_t again_ms = waited && stopped != Stop::kInterrupted ? 100 : 0;
+  if (all_alike && !(first == RUNNEL_REJECT && unroutable))
+    return answer_with(answer, first, text, first == RUNNEL_RETRY ? again_ms : 0);
+  for (size_t i = 0; i < outcomes_.size(); ++i) answer->samples[i] = static_cast<uint8_t>(outcomes_[i]);
+  return answer_with(answer, RUNNEL_RETRY, text, again_ms);
+}
+
+}  // namespace runnel_kafka
