@@ -11,7 +11,11 @@ Catalog make_catalog(SinkRegistry& registry) {
   Catalog catalog;
   catalog.find_sink = [&registry](const std::string& sink) { return registry.find(sink); };
   catalog.sinks = registry.names();
-  for (const EncoderInfo& encoder : encoders()) catalog.encodings.emplace_back(encoder.name);
+  for (const EncoderInfo& encoder : encoders()) {
+    catalog.encodings.emplace_back(encoder.name);
+    if (!encoder.schemas.empty())
+      catalog.schemas[std::string(encoder.name)] = {encoder.schemas.begin(), encoder.schemas.end()};
+  }
   for (const CompressionInfo& compression : compressions())
     catalog.compressions.emplace_back(compression.name);
   catalog.collectors = collector_names();

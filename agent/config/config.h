@@ -128,6 +128,7 @@ struct OutputConfig {
   std::string name;
   std::string sink;
   std::string encoding = "json";
+  std::string schema;  // of an encoding that has several
   std::string compression = "none";
   int64_t compression_level = 0;
   std::string filter;

@@ -19,6 +19,8 @@ struct Catalog {
       find_sink;                   // a name or a path; may dlopen
   std::vector<std::string> sinks;  // names of the built-in ones, for hints
   std::vector<std::string> encodings;
+  std::map<std::string, std::vector<std::string>>
+      schemas;  // of encodings that have several, the default first
   std::vector<std::string> compressions;
   std::vector<std::string> collectors;
   // What a source cannot do in this build is an error that says so, a source that it has not got a warning.

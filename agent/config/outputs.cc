@@ -137,6 +137,24 @@ class OutputReader {
       problems_.error(at("encoding"), fmt::format("{}.encoding: the sink {} does not carry \"{}\" ({})",
                                                   section_, sink.name, out.encoding, join(carried)));
     }
+    check_schema(out);
+  }
+
+  // "" is the default, also where an encoding has none: `runnel config` prints it so.
+  void check_schema(OutputConfig& out) {
+    if (table_.get("schema") && !has_good("schema", Node::Kind::string)) return;
+    auto found = context_.catalog.schemas.find(out.encoding);
+    if (found == context_.catalog.schemas.end()) {
+      if (!out.schema.empty())
+        problems_.error(at("schema"), fmt::format("{}.schema: the encoding {} has no schemas to choose from",
+                                                  section_, excerpt(out.encoding)));
+    } else if (out.schema.empty()) {
+      out.schema = found->second.front();
+    } else if (!contains(found->second, out.schema)) {
+      problems_.error(at("schema"),
+                      fmt::format("{}.schema: the encoding {} has no schema \"{}\" ({})", section_,
+                                  out.encoding, excerpt(out.schema), join(found->second)));
+    }
   }
 
   void check_compression(const runnel_sink& sink, OutputConfig& out) {

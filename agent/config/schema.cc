@@ -146,6 +146,8 @@ const Key<O> kOutput[] = {
      "name of a built-in sink (runnel list sinks), or the absolute path of a plugin (.so)", "required"},
     {"encoding", kString, &O::encoding, "format of the data (runnel list encodings)",
      "the sink's, else \"json\""},
+    {"schema", kString, &O::schema,
+     "version of the format, of an encoding that has several (docs/encodings.md)", "the encoding's"},
     {"compression", kString, &O::compression, "none, gzip or zstd", "the sink's, else \"none\""},
     {"compression_level",
      {ValueType::integer},

@@ -34,7 +34,7 @@ Result<std::unique_ptr<Output>> Output::create(LogReader& reader, const Clock& c
   PayloadBuilder::Parts parts;
   const EncoderInfo* encoder = find_encoder(config.encoding);
   if (encoder == nullptr) return wrong(fmt::format("no encoding \"{}\"", config.encoding));
-  parts.encoder = encoder->make();
+  parts.encoder = encoder->make(config.schema);
   bool by_host = (descriptor.capabilities & (RUNNEL_SINK_WANTS_RECORDS | RUNNEL_SINK_COMPRESSES_ITSELF)) == 0;
   auto compressor =
       Compressor::create(by_host ? config.compression : "none", by_host ? config.compression_level : 0);

@@ -150,8 +150,15 @@ TEST_CASE("outputs: each mistake is named with its place and what to do") {
         "\"none\")"}},
       {"[output.o]\nsink = \"records\"\nencoding = \"pretty\"",
        {"f:3:12: error: output.o.encoding: the sink records does not carry \"pretty\" (json, influx)"}},
+      {"[output.o]\nsink = \"plain\"\nencoding = \"influx\"\nschema = \"3\"",
+       {"f:4:10: error: output.o.schema: the encoding influx has no schema \"3\" (2, 1)"}},
+      {"[output.o]\nsink = \"plain\"\nencoding = \"influx\"\nschema = 1",
+       {"f:4:10: error: output.o.schema is 1, an integer, not a string (write \"1\")"}},
+      {"[output.o]\nsink = \"plain\"\nschema = \"1\"",
+       {"f:3:10: error: output.o.schema: the encoding pretty has no schemas to choose from"}},
       {"[output.o]\nsink = \"squeeze\"\ncompression_level = 3",
-       {"f:3:1: error: unknown key \"compression_level\" in output.o (known: sink, encoding, filter, splay, "
+       {"f:3:1: error: unknown key \"compression_level\" in output.o (known: sink, encoding, schema, filter, "
+        "splay, "
         "when_full, batch, compression)"}},
       {"[output.o]\nsink = \"plain\"\nfilter = \"a (b\"",
        {"f:3:10: error: output.o.filter: column 3: ( without )"}},
@@ -165,7 +172,7 @@ TEST_CASE("outputs: each mistake is named with its place and what to do") {
        {"f:3:9: error: output.o.splay is 3, an integer, not a duration (write \"3s\")",
         "f:4:13: error: output.o.when_full is \"drop\", not one of \"\", drop_oldest, drop_newest, block"}},
       {"[output.o]\nsink = \"plain\"\nurl = \"x\"",
-       {"f:3:1: error: unknown key \"url\" in output.o (known: sink, encoding, compression, "
+       {"f:3:1: error: unknown key \"url\" in output.o (known: sink, encoding, schema, compression, "
         "compression_level, filter, "
         "splay, when_full, batch)"}},
       {"[output.o]\nsink = \"broken\"",
@@ -260,7 +267,7 @@ TEST_CASE("unknown keys are warnings where the file says so, but not for check")
       "f:3:1: error: unknown key \"new_key\" in agent (known: host, interval, tags, pinned_tags, tags_file, "
       "resource, state_dir, control, shutdown_timeout, log_level, unknown_keys, metrics_file, self_metrics)",
       "f:4:2: error: unknown key \"newer\" (known: include, override, agent, journal, source, output)",
-      "f:8:1: error: unknown key \"newest\" in output.o (known: sink, encoding, compression, "
+      "f:8:1: error: unknown key \"newest\" in output.o (known: sink, encoding, schema, compression, "
       "compression_level, filter, splay, when_full, batch)"};
   CHECK(errors_of(text, true) == expected);
   LoadResult run = load_config_text(text, "f", test::make_catalog(), false);

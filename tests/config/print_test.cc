@@ -176,7 +176,7 @@ TEST_CASE("the manual names every key with its type, default and help") {
     REQUIRE(at != std::string::npos);
     std::string body = manual.substr(at, manual.find("\n##", at + 1) - at);
     for (const KeyText& key : section.keys) {
-      bool literal = key.default_value.find("sink's") == std::string::npos && key.default_value != "required";
+      bool literal = key.default_value.find("'s") == std::string::npos && key.default_value != "required";
       std::string row = "| `" + key.name + "` | " + key.type + " | " +
                         (literal ? "`" + key.default_value + "`" : key.default_value) + " | " +
                         escape(key.help) + " |\n";

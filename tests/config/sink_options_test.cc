@@ -193,6 +193,11 @@ TEST_CASE("compression belongs to the sink that compresses by itself") {
   CHECK(test::lines(own.errors) == Lines{});
   CHECK(own.config.outputs[0].options[0].text == "lz4");
   CHECK(own.config.outputs[0].compression == "none");
+  CHECK(own.config.outputs[0].schema.empty());
+  CHECK(load_sink("sink = \"plain\"\nencoding = \"influx\"").config.outputs[0].schema == "2");
+  LoadResult old = load_sink("sink = \"plain\"\nencoding = \"influx\"\nschema = \"1\"");
+  CHECK(test::lines(old.errors) == Lines{});
+  CHECK(old.config.outputs[0].schema == "1");
   LoadResult records = load_sink("sink = \"records\"\ncompression = \"none\"");
   CHECK(test::lines(records.errors) == Lines{});
   LoadResult plain = load_sink(

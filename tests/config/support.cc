@@ -101,6 +101,7 @@ Catalog make_catalog() {
     return Error{"there is no sink \"" + name + "\""};
   };
   catalog.encodings = {"json", "influx", "pretty"};
+  catalog.schemas = {{"influx", {"2", "1"}}};
   catalog.compressions = {"none", "gzip", "zstd"};
   catalog.collectors = {"cpu", "memory", "disk"};
   catalog.check_filter = [](const std::string& filter) -> Status {

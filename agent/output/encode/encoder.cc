@@ -27,6 +27,11 @@ const std::vector<EncoderInfo>& encoders() {
       {"json", "one JSON object a line, metrics and events", make_json_encoder},
       {"influx", "InfluxDB line protocol, times in nanoseconds", make_influx_encoder},
       {"pretty", "aligned lines for eyes, local time", make_pretty_encoder},
+      {"ffwd",
+       "what consumers of FFWD's Kafka output read; schema 2.0.0, 1.1.0 or 1.0.0",
+       nullptr,
+       {"2.0.0", "1.1.0", "1.0.0"},
+       make_ffwd_encoder},
   };
   return kEncoders;
 }

@@ -54,7 +54,14 @@ class Encoder {
 // One row of `runnel list encodings`; the configuration's `encoding` must be one of the names.
 struct EncoderInfo {
   std::string_view name, help;
-  std::unique_ptr<Encoder> (*make)();
+  std::unique_ptr<Encoder> (*make_plain)();
+  // Versions of the format that `schema` chooses from, the default first; empty where there is only one.
+  std::vector<std::string_view> schemas = {};
+  std::unique_ptr<Encoder> (*make_schema)(std::string_view schema) = nullptr;
+
+  std::unique_ptr<Encoder> make(std::string_view schema = {}) const {
+    return make_schema != nullptr ? make_schema(schema) : make_plain();
+  }
 };
 const std::vector<EncoderInfo>& encoders();
 const EncoderInfo* find_encoder(std::string_view name);  // null where there is none
