@@ -8,6 +8,7 @@
 #include <atomic>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 #include "payload_writer.h"
 #include "sink_support.h"
@@ -84,6 +85,7 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
  private:
   // Empty, or what an operator has to mend.
   std::string build_producer() {
+    if (std::string wrong = unreadable_file(); !wrong.empty()) return wrong;  // the library does not name it
     if (std::string wrong = read_secrets(); !wrong.empty()) return wrong;
     std::string error;
     producer_ = Producer::create(properties_, secrets_, *this, error);
@@ -119,11 +121,16 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
     return {};
   }
 
-  void warn_of_doubtful() const {
+  std::string unreadable_file() const {
     for (const std::string* path : {&settings_.tls_ca, &settings_.tls_cert, &settings_.tls_key})
       if (!path->empty() && access(path->c_str(), R_OK) != 0)
-        log(RUNNEL_LOG_WARNING,
-            *path + ": " + runnel_plugin::error_text(errno) + "; nothing can be sent without it");
+        return *path + ": " + runnel_plugin::error_text(errno);
+    return {};
+  }
+
+  void warn_of_doubtful() const {
+    if (const std::string wrong = unreadable_file(); !wrong.empty())
+      log(RUNNEL_LOG_WARNING, wrong + "; nothing can be sent without it");
     if (!settings_.sasl_mechanism.empty() && !settings_.tls && !settings_.loopback)
       log(RUNNEL_LOG_WARNING, settings_.sasl_mechanism == "PLAIN"
                                   ? "tls is off and so the password travels in plain text"
@@ -142,7 +149,10 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
   }
 
   void on_report(size_t token, rd_kafka_resp_err_t error, std::string_view text) noexcept override {
-    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) operator_since_ns_ = 0;
+    if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
+      operator_since_ns_ = 0;
+      is_told_ = false;
+    }
     writer_.on_report(token, error, text);
   }
 
@@ -160,6 +170,9 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
     } else if (operator_since_ns_ == 0) {
       trouble_ = text;
     }
+    // Once an outage, at its beginning: the answer of the write, which waits, comes much later.
+    if (!std::exchange(is_told_, true))
+      log(RUNNEL_LOG_WARNING, "waiting for the brokers: " + std::string(text));
   }
 
   void on_log(int level, std::string_view text) noexcept override {
@@ -194,6 +207,7 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
   uint64_t stop_at_ns_ = 0;
   uint64_t operator_since_ns_ = 0;  // since when nothing but refusals has come; 0: not so
   std::string trouble_;             // of the connection, during this write
+  bool is_told_ = false;            // the log knows of it
   uint64_t producers_ = 0, fatal_errors_ = 0;
   std::atomic<bool> interrupted_{false};
 };

@@ -48,8 +48,10 @@ bool needs_operator(rd_kafka_resp_err_t error, std::string_view text) {
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
       return true;
     case RD_KAFKA_RESP_ERR__SSL:
-      return has("certificate") || has("alert") || has("wrong version number") ||
+      return has("certificate") || has(" alert ") || has("wrong version number") ||
              has("packet length too long") || has("unsupported protocol") || has("verify failed");
+    case RD_KAFKA_RESP_ERR__TRANSPORT:  // TLS 1.3 tells a refused client certificate after the handshake
+      return has("SSL routines") && has(" alert ") && !has("alert internal error");
     default:
       return false;
   }

@@ -113,7 +113,11 @@ Stop PayloadWriter::ask_for_topic(Topic& topic, uint64_t since_ns) {
       return Stop::kNo;
     }
     producer_->poll(missing ? kPollMs : 10);
-    if (const Stop stopped = check_.stop(); stopped != Stop::kNo) {
+    Stop stopped = check_.stop();
+    if (stopped == Stop::kNo &&
+        monotonic_ns() - since_ns >= static_cast<uint64_t>(settings_.timeout_ms) * kMs)
+      stopped = Stop::kDeadline;
+    if (stopped != Stop::kNo) {
       first_error_ = "topic " + topic.name + " cannot be asked for: " + rd_kafka_err2str(error);
       return stopped;
     }
@@ -259,7 +263,10 @@ void PayloadWriter::on_report(size_t token, rd_kafka_resp_err_t error, std::stri
     states_[i].error = error;
     states_[i].is_reported = true;
   }
-  if (error != RD_KAFKA_RESP_ERR_NO_ERROR) note(states_[messages_[token].records.front()], text);
+  if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return;
+  // It may be another topic of the same name by now, with other partitions: it is asked for before the next record.
+  if (verdict_of(error) == Verdict::kRetry) messages_[token].topic->partitions = 0;
+  note(states_[messages_[token].records.front()], text);
 }
 
 void PayloadWriter::note(const State& state, std::string_view text) {

@@ -30,7 +30,8 @@ ProducerEvents& events_of(void* opaque) {
 }
 
 void on_report(rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
-  const char* text = message->err == RD_KAFKA_RESP_ERR_NO_ERROR ? "" : rd_kafka_message_errstr(message);
+  // Not rd_kafka_message_errstr: it gives the message's own bytes.
+  const char* text = message->err == RD_KAFKA_RESP_ERR_NO_ERROR ? "" : rd_kafka_err2str(message->err);
   events_of(opaque).on_report(reinterpret_cast<size_t>(message->_private), message->err, text);
 }
 

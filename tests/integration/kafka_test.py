@@ -1,6 +1,7 @@
 """StatsD in, a real Kafka broker out: everything that was sent is there, once and equal, by kcat and by kafkajs."""
 import collections
 import json
+import re
 import subprocess
 import unittest
 
@@ -147,6 +148,31 @@ class Kafka(unittest.TestCase):
         self.assertEqual([json.loads(m["value"])["key"] for m in self.broker.consume("only-good")], ["test.good"])
         self.assertEqual(agent.metric("runnel.output.dropped", output="main", reason="rejected"), 2)
         self.assertRegex(agent.log(), r"ERROR main: dropped records=2 reason=rejected .*no topic for test\.")
+
+    def test_ffwd_schemas(self):
+        wanted = {
+            "1.0.0": '{"version":"1.0.0","key":"test.api","host":"test-host","time":T,"attributes":{"role":"db","site":"lon"},"tags":["prod"],"value":42.0}',
+            "1.1.0": '{"version":"1.1.0","key":"test.api","time":T,"attributes":{"host":"test-host","role":"db","site":"lon"},"resource":{},"tags":["prod"],"value":42.0}',
+            "2.0.0": '{"version":"2.0.0","key":"test.api","time":T,"attributes":{"host":"test-host","role":"db","site":"lon"},"resource":{},"tags":["prod"],"value":{"doubleValue":42.0}}',
+        }
+        for schema, golden in wanted.items():
+            with self.subTest(schema):
+                topic = f"ffwd-{schema}"
+                lines = ["test.api:42|c|#site:lon,role:db,prod", "test.time:10|ms", "test.time:30|ms"]
+                agent = self.send(topic, lines, f'encoding = "ffwd"\nschema = "{schema}"')
+                messages = self.broker.consume(topic)
+                api = [re.sub(r'"time":\d+', '"time":T', m["value"]) for m in messages if "test.api" in m["value"]]
+                self.assertEqual(api, [golden])
+                statistics = {}
+                for message in messages:
+                    value = json.loads(message["value"])
+                    if value["key"] == "test.time":
+                        statistics[value["attributes"]["stat"]] = value["value"] if schema < "2" else value["value"]["doubleValue"]
+                        self.assertRegex(message["headers"]["runnel-record"], r"^\d+\.\d+$")
+                self.assertEqual({name: statistics[name] for name in ("count", "sum", "min", "max", "p50")},
+                                 {"count": 2, "sum": 40, "min": 10, "max": 30, "p50": 10})
+                self.assertEqual(len({m["headers"]["runnel-record"] for m in messages}), len(messages))
+                self.assertEqual(agent.metric("runnel.output.delivered", output="main"), 2)
 
     def test_bad_options_are_errors_with_their_position(self):
         path = self.folder.write("bad.toml", """[output.main]

@@ -44,7 +44,7 @@ async function consume({topic}) {
   await consumer.connect();
   await consumer.subscribe({topic, fromBeginning: true});
   await new Promise((resolve, reject) => {
-    consumer.on(consumer.events.CRASH, (event) => reject(event.payload.error));
+    consumer.on(consumer.events.CRASH, (event) => event.payload.restart || reject(event.payload.error));
     consumer.run({
       autoCommit: false,
       eachBatch: async ({batch}) => {
@@ -79,7 +79,8 @@ const operations = {
   topics: () => withAdmin(async (admin) => console.log(JSON.stringify(await admin.listTopics()))),
 };
 
-operations[operation](args).then(() => process.exit(0), (error) => {
+// A pipe may still have lines to take.
+operations[operation](args).then(() => process.stdout.write('', () => process.exit(0)), (error) => {
   console.error(String(error));
   process.exit(1);
 });
