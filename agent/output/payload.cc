@@ -150,10 +150,9 @@ void PayloadBuilder::make_records() {
   pairs_.clear();
   series_keys_.clear();
   // First everything into the three vectors, then the pointers: growing moves what was there.
-  struct Place {
-    size_t key, key_end, on_host, on_host_end, tags, resource;
-  };
-  std::vector<Place> places;
+  places_.clear();
+  std::string host_tag;
+  const Origin* last_origin = nullptr;
   for (const Encoded& encoded : encoded_) {
     const Batch& batch = batch_of(encoded);
     bool is_sample = encoded.record < batch.samples.size();
@@ -161,25 +160,32 @@ void PayloadBuilder::make_records() {
                               : batch.events[encoded.record - batch.samples.size()].series;
     uint32_t origin = is_sample ? batch.samples[encoded.record].origin
                                 : batch.events[encoded.record - batch.samples.size()].origin;
+    if (const Origin* from = &batch.origins[origin]; from != last_origin) {
+      last_origin = from;
+      host_tag.clear();
+      if (!from->host.empty()) append_utf8(host_tag = ",host=", from->host);
+    }
     Place place{series_keys_.size(), 0, 0, 0, pairs_.size(), 0};
-    append_series_key(series_keys_, batch.view(ref));
+    size_t host_place = append_series_key_place(series_keys_, batch.view(ref));
     place.key_end = place.on_host_end = series_keys_.size();
     place.on_host = place.key;
-    if (const std::string& host = batch.origins[origin].host; !host.empty()) {
+    if (host_place != std::string::npos && !host_tag.empty()) {
       place.on_host = place.key_end;
-      append_series_key(series_keys_, batch.view(ref), host);
+      series_keys_.append(series_keys_, place.key, host_place - place.key);
+      series_keys_.append(host_tag);
+      series_keys_.append(series_keys_, host_place, place.key_end - host_place);
       place.on_host_end = series_keys_.size();
     }
     for (Tag tag : batch.view(ref)) pairs_.push_back({str(tag.key), str(tag.value)});
     place.resource = pairs_.size();
     for (const auto& [key, value] : batch.origins[origin].resource) pairs_.push_back({str(key), str(value)});
-    places.push_back(place);
+    places_.push_back(place);
   }
   for (size_t i = 0; i < spans_.size(); i++) {
     uint32_t owner = span_owner_[i];
     const Encoded& encoded = encoded_[owner];
     const Batch& batch = batch_of(encoded);
-    const Place& place = places[owner];
+    const Place& place = places_[owner];
     runnel_record record{};
     record.offset = spans_[i].offset;
     record.size = spans_[i].size;

@@ -78,6 +78,10 @@ class PayloadBuilder {
   std::vector<runnel_record> records_;
   std::vector<runnel_pair> pairs_;
   std::string series_keys_;
+  struct Place {  // of an encoded record, in the two above
+    size_t key, key_end, on_host, on_host_end, tags, resource;
+  };
+  std::vector<Place> places_;
 };
 
 }  // namespace runnel

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <map>
+#include <memory>
 #include <new>
 #include <tuple>
 #include <utility>
@@ -39,7 +41,7 @@ Stop PayloadWriter::deliver(Producer& producer, const runnel_payload& payload) {
   payload_ = &payload;
   began_ns_ = monotonic_ns();
   pending_ = 0;
-  message_count_ = 0;
+  messages_.clear();
   states_.assign(payload.record_count, State{});
   first_error_.clear();
   route_error_.clear();
@@ -137,57 +139,67 @@ int32_t PayloadWriter::partition_of(const Topic& topic, std::string_view key) co
 }
 
 void PayloadWriter::make_messages(const std::vector<uint32_t>& records) {
-  message_count_ = 0;
-  const auto add = [&](Topic* topic, int32_t partition, std::string_view key) {
-    if (message_count_ == messages_.size()) messages_.emplace_back();
-    Message& message = messages_[message_count_++];
-    message.topic = topic;
-    message.partition = partition;
-    message.key = key;
-    message.records.clear();
-    message.bytes = 0;
-    return message_count_ - 1;
-  };
-  const auto put = [&](size_t message, uint32_t i) {
-    messages_[message].records.push_back(i);
-    messages_[message].bytes += record(i).size + 1;
-  };
+  messages_.clear();
   if (!settings_.batch_messages) {
-    for (const uint32_t i : records)
-      put(add(states_[i].topic, RD_KAFKA_PARTITION_UA, settings_.key.of(record(i))), i);
+    order_ = records;
+    for (uint32_t n = 0; n < order_.size(); ++n)
+      messages_.push_back({states_[order_[n]].topic, RD_KAFKA_PARTITION_UA,
+                           settings_.key.of(record(order_[n])), n, n + 1, 0});
     return;
   }
   // The same records make the same messages at each try, so that a consumer can tell a repetition.
-  std::map<std::pair<const Topic*, int32_t>, size_t> open;
+  std::map<std::pair<const Topic*, int32_t>, uint32_t> open;
   const size_t limit = static_cast<size_t>(settings_.max_message_bytes) - kHeaderRoom;
+  std::vector<uint32_t> message_of;
+  message_of.reserve(records.size());
   for (const uint32_t i : records) {
     Topic* topic = states_[i].topic;
     const std::string_view key = settings_.key.of(record(i));
+    const size_t size = record(i).size + 1;
     const int32_t partition = partition_of(*topic, key);
     const auto [place, is_new] = open.try_emplace({topic, partition}, 0);
-    if (is_new ||
-        messages_[place->second].bytes + record(i).size + messages_[place->second].key.size() > limit)
-      place->second = add(topic, partition, key);
-    if (messages_[place->second].key != key) messages_[place->second].key = {};  // of several there is none
-    put(place->second, i);
+    if (is_new || messages_[place->second].bytes + size + messages_[place->second].key.size() > limit) {
+      place->second = static_cast<uint32_t>(messages_.size());
+      messages_.push_back({topic, partition, key, 0, 0, 0});
+    }
+    Message& message = messages_[place->second];
+    if (message.key != key) message.key = {};  // of several there is none
+    message.bytes += size;
+    ++message.last;  // for now how many there are
+    message_of.push_back(place->second);
   }
+  uint32_t first = 0;
+  for (Message& message : messages_) {
+    message.first = std::exchange(first, first + message.last);
+    message.last = message.first;
+  }
+  order_.resize(records.size());
+  for (size_t n = 0; n < records.size(); ++n) order_[messages_[message_of[n]].last++] = records[n];
 }
 
 Stop PayloadWriter::produce(size_t token) {
   const Message& message = messages_[token];
-  const runnel_record& first = record(message.records.front());
+  const uint32_t i = order_[message.first];
+  const runnel_record& first = record(i);
   std::string_view value = bytes_of(first);
   std::string number;
   append_number(number, first.sequence);
+  std::unique_ptr<char, decltype(&free)> joined(nullptr,
+                                                &free);  // the library's from when it has taken the message
   if (settings_.batch_messages) {
-    joined_.clear();
-    for (const uint32_t i : message.records) joined_.append(bytes_of(record(i))).push_back('\n');
-    value = joined_;
+    joined.reset(static_cast<char*>(malloc(message.bytes)));
+    if (!joined) throw std::bad_alloc();
+    char* at = joined.get();
+    for (uint32_t n = message.first; n < message.last; ++n) {
+      const std::string_view bytes = bytes_of(record(order_[n]));
+      at = std::copy(bytes.begin(), bytes.end(), at);
+      *at++ = '\n';
+    }
+    value = {joined.get(), message.bytes};
     number += '-';
-    append_number(number, record(message.records.back()).sequence);
+    append_number(number, record(order_[message.last - 1]).sequence);
   } else {
     // Several messages of one sample: a distribution as one a statistic.
-    const uint32_t i = message.records.front();
     uint32_t part = 0;
     while (part < i && record(i - part - 1).sample == first.sample) ++part;
     if (part > 0 || (i + 1 < states_.size() && record(i + 1).sample == first.sample)) {
@@ -210,7 +222,8 @@ Stop PayloadWriter::produce(size_t token) {
     };
     next(RD_KAFKA_VTYPE_RKT).u.rkt = message.topic->handle;
     next(RD_KAFKA_VTYPE_PARTITION).u.i32 = message.partition;
-    next(RD_KAFKA_VTYPE_MSGFLAGS).u.i = RD_KAFKA_MSG_F_COPY;  // a purged message may still be on its way out
+    // Never our own bytes: a purged message may still be on its way out.
+    next(RD_KAFKA_VTYPE_MSGFLAGS).u.i = joined ? RD_KAFKA_MSG_F_FREE : RD_KAFKA_MSG_F_COPY;
     auto& body = next(RD_KAFKA_VTYPE_VALUE).u.mem;
     body.ptr = const_cast<char*>(value.data());
     body.size = value.size();
@@ -224,6 +237,7 @@ Stop PayloadWriter::produce(size_t token) {
     }
     rd_kafka_error_t* failure = rd_kafka_produceva(producer_->handle(), all, count);
     if (!failure) {
+      [[maybe_unused]] char* const taken = joined.release();
       ++pending_;
       return Stop::kNo;
     }
@@ -244,7 +258,7 @@ Stop PayloadWriter::round(const std::vector<uint32_t>& records) {
   for (const uint32_t i : records) states_[i].is_reported = false;
   make_messages(records);
   Stop stopped = Stop::kNo;
-  for (size_t token = 0; token < message_count_ && stopped == Stop::kNo; ++token) stopped = produce(token);
+  for (size_t token = 0; token < messages_.size() && stopped == Stop::kNo; ++token) stopped = produce(token);
   while (pending_ > 0 && stopped == Stop::kNo) {
     producer_->poll(kPollMs);
     stopped = check_.stop();
@@ -257,16 +271,17 @@ Stop PayloadWriter::round(const std::vector<uint32_t>& records) {
 }
 
 void PayloadWriter::on_report(size_t token, rd_kafka_resp_err_t error, std::string_view text) noexcept {
-  if (token >= message_count_ || pending_ == 0) return;
+  if (token >= messages_.size() || pending_ == 0) return;
   --pending_;
-  for (const uint32_t i : messages_[token].records) {
-    states_[i].error = error;
-    states_[i].is_reported = true;
+  const Message& message = messages_[token];
+  for (uint32_t n = message.first; n < message.last; ++n) {
+    states_[order_[n]].error = error;
+    states_[order_[n]].is_reported = true;
   }
   if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return;
   // It may be another topic of the same name by now, with other partitions: it is asked for before the next record.
-  if (verdict_of(error) == Verdict::kRetry) messages_[token].topic->partitions = 0;
-  note(states_[messages_[token].records.front()], text);
+  if (verdict_of(error) == Verdict::kRetry) message.topic->partitions = 0;
+  note(states_[order_[message.first]], text);
 }
 
 void PayloadWriter::note(const State& state, std::string_view text) {

@@ -76,7 +76,7 @@ class PayloadWriter {
     Topic* topic;
     int32_t partition;
     std::string_view key;
-    std::vector<uint32_t> records;
+    uint32_t first, last;  // its records, by their place in order_
     size_t bytes;
   };
 
@@ -88,9 +88,8 @@ class PayloadWriter {
   uint64_t began_ns_ = 0;
   std::vector<State> states_;
   std::vector<Message> messages_;
-  size_t message_count_ = 0;  // of messages_, whose memory is kept
+  std::vector<uint32_t> order_;  // records, message by message
   size_t pending_ = 0;
-  std::string joined_;
   std::string first_error_;  // of the records that were not delivered
   std::string route_error_;
   std::vector<runnel_outcome> outcomes_;  // of the samples

@@ -4,8 +4,6 @@
 #include "output/encode/formats.h"
 
 namespace runnel {
-namespace {
-
 void append_utf8(std::string& out, std::string_view text) {
   if (valid_utf8(text)) {
     out.append(text);
@@ -19,8 +17,6 @@ void append_utf8(std::string& out, std::string_view text) {
     i += valid ? n : 1;
   }
 }
-
-}  // namespace
 
 const std::vector<EncoderInfo>& encoders() {
   static const std::vector<EncoderInfo> kEncoders = {
@@ -42,22 +38,30 @@ const EncoderInfo* find_encoder(std::string_view name) {
   return nullptr;
 }
 
-void append_series_key(std::string& out, const SeriesView& series, std::string_view host) {
+size_t append_series_key_place(std::string& out, const SeriesView& series) {
   append_utf8(out, series.name());
-  auto append_tag = [&](std::string_view key, std::string_view value) {
-    out += ',';
-    append_utf8(out, key);
-    out += '=';
-    append_utf8(out, value);
-  };
+  size_t place = std::string::npos;
+  bool has_host = false;
   for (Tag tag : series) {
-    if (!host.empty() && tag.key >= "host") {
-      if (tag.key != "host") append_tag("host", host);
-      host = {};
+    if (place == std::string::npos && tag.key >= "host") {
+      place = out.size();
+      has_host = tag.key == "host";
     }
-    append_tag(tag.key, tag.value);
+    out += ',';
+    append_utf8(out, tag.key);
+    out += '=';
+    append_utf8(out, tag.value);
   }
-  if (!host.empty()) append_tag("host", host);
+  if (place == std::string::npos) place = out.size();
+  return has_host ? std::string::npos : place;
+}
+
+void append_series_key(std::string& out, const SeriesView& series, std::string_view host) {
+  size_t place = append_series_key_place(out, series);
+  if (host.empty() || place == std::string::npos) return;
+  std::string tag = ",host=";
+  append_utf8(tag, host);
+  out.insert(place, tag);
 }
 
 }  // namespace runnel

@@ -70,5 +70,9 @@ const EncoderInfo* find_encoder(std::string_view name);  // null where there is 
 // that are not UTF-8 become U+FFFD, nothing else is escaped. With `host` not empty, `host=…` stands among the
 // tags unless the series has such a tag.
 void append_series_key(std::string& out, const SeriesView& series, std::string_view host = {});
+// The same without host; returns where in `out` a `,host=…` would stand, or npos where the series has such a tag.
+size_t append_series_key_place(std::string& out, const SeriesView& series);
+// Valid UTF-8, with U+FFFD for each byte that is not.
+void append_utf8(std::string& out, std::string_view text);
 
 }  // namespace runnel
