@@ -95,7 +95,7 @@ rd_kafka_resp_err_t Topics::ask(const Producer& producer, Topic& topic, int ms, 
 void Topics::refuse(Topic& topic, std::string why, uint64_t now_ns) {
   release(topic);  // else the library would go on asking for it
   topic.refusal = std::move(why);
-  topic.refused_until_ns = now_ns + kRefusedFor;
+  topic.refused_until_ns = topic.from_fields ? now_ns + kRefusedFor : now_ns;  // held: each write asks anew
 }
 
 void Topics::release(Topic& topic) {

@@ -28,9 +28,9 @@ uint64_t now_ns() {
 
 // "5s", "8MiB" → ms, bytes.
 int64_t with_unit(const std::string& text) {
-  static const std::map<std::string, int64_t> units = {{"ms", 1},        {"s", 1000},     {"m", 60'000},
-                                                       {"h", 3'600'000}, {"B", 1},        {"KiB", 1 << 10},
-                                                       {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+  static const std::map<std::string, int64_t> units = {{"", 1},          {"ms", 1},        {"s", 1000},
+                                                       {"m", 60'000},    {"h", 3'600'000}, {"B", 1},
+                                                       {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
   size_t digits = 0;
   const int64_t number = std::stoll(text, &digits);
   return number * units.at(text.substr(digits));
@@ -213,6 +213,8 @@ bool SinkHost::create() {
 Answer SinkHost::write(const Payload& payload, std::chrono::milliseconds within) {
   std::string bytes = payload.bytes;
   std::vector<runnel_record> records;
+  std::deque<std::vector<runnel_pair>> tags;
+  const auto str = [](const std::string& text) { return runnel_str{text.data(), text.size()}; };
   for (const Record& record : payload.records) {
     runnel_record entry{};
     entry.offset = bytes.size();
@@ -220,11 +222,16 @@ Answer SinkHost::write(const Payload& payload, std::chrono::milliseconds within)
     entry.sample = record.sample;
     entry.type = record.type;
     entry.kind = record.type == RUNNEL_RECORD_METRIC ? RUNNEL_KIND_GAUGE : RUNNEL_KIND_NONE;
-    entry.series = entry.name = {"name", 4};
+    entry.name = {"name", 4};
+    entry.series = entry.series_on_host = str(record.series);
+    entry.sequence = records.size() + 1;
+    tags.emplace_back();
+    for (const auto& [key, value] : record.tags) tags.back().push_back({str(key), str(value)});
+    entry.tags = tags.back().data();
+    entry.tag_count = tags.back().size();
     records.push_back(entry);
     bytes += record.text + "\n";
   }
-  const auto str = [](const std::string& text) { return runnel_str{text.data(), text.size()}; };
   runnel_payload out{};
   out.struct_size = sizeof out;
   out.record_size = sizeof(runnel_record);

@@ -31,6 +31,8 @@ struct Record {
   std::string text;
   uint32_t sample = 0;
   runnel_record_type type = RUNNEL_RECORD_METRIC;
+  std::string series = "name";
+  std::map<std::string, std::string> tags = {};
 };
 
 struct Payload {
