@@ -8,7 +8,6 @@
 #include <atomic>
 #include <new>
 #include <stdexcept>
-#include <utility>
 
 #include "payload_writer.h"
 #include "sink_support.h"
@@ -25,6 +24,7 @@ constexpr uint64_t kSecond = 1'000'000'000u;
 constexpr uint64_t kReserve = kSecond;  // of the deadline, for taking back what is under way
 // A refused login or certificate may be a broker that is just starting: it counts when nothing has come through since.
 constexpr uint64_t kOperatorAfter = 3 * kSecond;
+constexpr uint64_t kTellEvery = 60 * kSecond;
 constexpr size_t kMaxSecret = 16 << 10;
 
 class KafkaSink final : private ProducerEvents, private StopCheck {
@@ -55,17 +55,19 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
     stop_at_ns_ = deadline_ns > kReserve ? deadline_ns - kReserve : 0;
     trouble_.clear();
     operator_since_ns_ = 0;
-    const Stop stopped = writer_.deliver(*producer_, payload);
+    must_rebuild_ = true;  // also where an exception ends the write: nothing of it may be sent later
+    Stop stopped = writer_.deliver(*producer_, payload);
     if (stopped == Stop::kFatal) ++fatal_errors_;
     report_counts();
     // A login is not tried with the old password again. What was purged in flight leaves a gap that the broker would
     // hold against an idempotent producer.
-    if (stopped != Stop::kNo || !writer_.is_settled()) must_rebuild_ = true;
+    must_rebuild_ = stopped != Stop::kNo || !writer_.is_settled();
     if (stopped == Stop::kOperator) {
       const Properties before = secrets_;
-      if (read_secrets().empty() && secrets_ != before)
-        return answer_with(answer, RUNNEL_RETRY,
-                           "the password has changed since it was read: trying the new one", 1);
+      if (read_secrets().empty() && secrets_ != before) {
+        stopped = Stop::kNo;  // to be tried again at once instead of held
+        trouble_ = "the password has changed since it was read: trying the new one";
+      }
     }
     return writer_.answer(stopped, trouble_, answer);
   }
@@ -151,7 +153,7 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
   void on_report(size_t token, rd_kafka_resp_err_t error, std::string_view text) noexcept override {
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR) {
       operator_since_ns_ = 0;
-      is_told_ = false;
+      has_delivered_ = true;
     }
     writer_.on_report(token, error, text);
   }
@@ -170,9 +172,12 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
     } else if (operator_since_ns_ == 0) {
       trouble_ = text;
     }
-    // Once an outage, at its beginning: the answer of the write, which waits, comes much later.
-    if (!std::exchange(is_told_, true))
-      log(RUNNEL_LOG_WARNING, "waiting for the brokers: " + std::string(text));
+    // At the beginning of an outage: the answer of the write, which waits, comes much later.
+    const uint64_t now = monotonic_ns();
+    if (told_ns_ != 0 && (!has_delivered_ || now - told_ns_ < kTellEvery)) return;
+    told_ns_ = now;
+    has_delivered_ = false;
+    log(RUNNEL_LOG_WARNING, "waiting for the brokers: " + std::string(text));
   }
 
   void on_log(int level, std::string_view text) noexcept override {
@@ -207,7 +212,8 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
   uint64_t stop_at_ns_ = 0;
   uint64_t operator_since_ns_ = 0;  // since when nothing but refusals has come; 0: not so
   std::string trouble_;             // of the connection, during this write
-  bool is_told_ = false;            // the log knows of it
+  uint64_t told_ns_ = 0;            // when the log was last told of one; 0: never
+  bool has_delivered_ = false;      // since then
   uint64_t producers_ = 0, fatal_errors_ = 0;
   std::atomic<bool> interrupted_{false};
 };

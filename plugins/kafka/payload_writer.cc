@@ -127,7 +127,8 @@ Stop PayloadWriter::ask_for_topic(Topic& topic, uint64_t since_ns) {
 }
 
 int32_t PayloadWriter::partition_of(const Topic& topic, std::string_view key) const {
-  if (key.empty()) return RD_KAFKA_PARTITION_UA;  // the library's partitioner chooses
+  // The library's partitioner chooses; also where the topic has just been forgotten.
+  if (key.empty() || topic.partitions <= 0) return RD_KAFKA_PARTITION_UA;
   const std::string& name = settings_.partitioner;
   // The library's own functions, which only look at the key and the count.
   const auto partition = name.starts_with("murmur2")      ? rd_kafka_msg_partitioner_murmur2
@@ -179,6 +180,11 @@ void PayloadWriter::make_messages(const std::vector<uint32_t>& records) {
 
 Stop PayloadWriter::produce(size_t token) {
   const Message& message = messages_[token];
+  if (!message.topic->handle) {  // refused since it was asked for
+    ++pending_;
+    on_report(token, RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, message.topic->refusal);
+    return Stop::kNo;
+  }
   const uint32_t i = order_[message.first];
   const runnel_record& first = record(i);
   std::string_view value = bytes_of(first);
@@ -400,6 +406,7 @@ runnel_outcome PayloadWriter::answer(Stop stopped, const std::string& trouble, r
   const uint32_t again_ms = waited && stopped != Stop::kInterrupted ? 100 : 0;
   if (all_alike && !(first == RUNNEL_REJECT && unroutable))
     return answer_with(answer, first, text, first == RUNNEL_RETRY ? again_ms : 0);
+  if (!answer->samples) return answer_with(answer, RUNNEL_RETRY, text, again_ms);
   for (size_t i = 0; i < outcomes_.size(); ++i) answer->samples[i] = static_cast<uint8_t>(outcomes_[i]);
   return answer_with(answer, RUNNEL_RETRY, text, again_ms);
 }

@@ -56,6 +56,8 @@ constexpr std::pair<const char*, const char*> kRefused[] = {
     {"internal.termination.signal", "cannot be set: signals are the agent's"},
     {"transactional.id", "cannot be set: the sink uses no transactions"},
     {"log.queue", "cannot be set: the sink needs it as it is"},
+    {"enabled_events", "cannot be set: the sink needs it as it is"},
+    {"test.mock.num.brokers", "cannot be set: data would go to brokers that do not exist"},
     {"delivery.report.only.error", "cannot be set: the sink needs it as it is"},
     {"ssl.key.pem", "is a secret, which does not stand in the configuration (set tls_key)"},
     {"ssl.keystore.password", "is a secret, which does not stand in the configuration (set tls_key)"},

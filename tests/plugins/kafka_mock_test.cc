@@ -53,6 +53,13 @@ Options options_for(const Mock& mock) {
   return {{"brokers", Strings{mock.broker()}}, {"topic", std::string("metrics")}};
 }
 
+// What one write hands over for a partition leaves in one request, however slow the machine is.
+Options patient_options_for(const Mock& mock) {
+  Options options = options_for(mock);
+  options["linger"] = int64_t{500};
+  return options;
+}
+
 const runnel_sink* kafka_sink() {
   return load_sink(RUNNEL_KAFKA_SINK);
 }
@@ -98,7 +105,7 @@ TEST_CASE("kafka: errors of a whole payload") {
     INFO(row.message);
     Mock mock;
     mock.make_topic("metrics", 1);  // so that all is one request
-    SinkHost host(kafka_sink(), options_for(mock));
+    SinkHost host(kafka_sink(), patient_options_for(mock));
     REQUIRE(host.create());
     REQUIRE(host.write(payload(1)).outcome == RUNNEL_DELIVERED);
     mock.fail(kProduce, row.error);
@@ -111,7 +118,7 @@ TEST_CASE("kafka: errors of a whole payload") {
 
 TEST_CASE("kafka: exactly the records of the failed partition") {
   Mock mock;
-  SinkHost host(kafka_sink(), options_for(mock));
+  SinkHost host(kafka_sink(), patient_options_for(mock));
   REQUIRE(host.create());
   REQUIRE(host.write(payload(1)).outcome == RUNNEL_DELIVERED);
   mock.fail(kProduce, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, 1);
