@@ -82,9 +82,8 @@ class Aggregator {
 
   Batch& direct() { return direct_; }
   size_t series() const { return table_.live(); }
-  uint64_t folded() const {
-    return folded_;
-  }  // lines that went into runnel.overflow for want of room, in all
+  // Lines that went into runnel.overflow for want of room, in all. Of several shards each counts what it folded itself.
+  uint64_t folded() const { return folded_; }
   // What fills the table, for the one who has to mend it (growth.h). Looks at some 2,000 series: below a millisecond.
   std::string describe_growth() const;
   // The names that brought most lines in the interval flushed last.

@@ -137,7 +137,6 @@ void Aggregator::flush(Batch& out, int64_t time_ms, int64_t interval_ms) {
 }
 
 bool Aggregator::take_shard_some(Shard& out, int64_t interval_ms, size_t cells) {
-  out.folded += std::exchange(folded_, 0);
   return walk(interval_ms, cells, [&](Cell& cell) {
     if (cell.lines == 0) return;  // only the leader goes on with what idles
     Shard::Series series;
@@ -168,7 +167,6 @@ bool Aggregator::take_shard_some(Shard& out, int64_t interval_ms, size_t cells) 
 }
 
 bool Aggregator::merge_some(Shard& shard, size_t& at, size_t count) {
-  folded_ += std::exchange(shard.folded, 0);
   for (; count > 0 && at < shard.series.size(); count--, at++) {
     const Shard::Series& series = shard.series[at];
     std::string_view name(shard.keys.data() + series.key, series.name_size);

@@ -43,7 +43,6 @@ struct Shard {
   std::vector<Remainder> rests;
   std::vector<DistributionCell> timers;
   std::vector<SetCell> sets;
-  uint64_t folded = 0;
 };
 
 }  // namespace runnel::statsd
