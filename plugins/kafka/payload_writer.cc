@@ -29,6 +29,10 @@ constexpr int kIsolationRounds = 32;  // as the host's own search for a culprit
 constexpr uint64_t kPatienceMs = 5'000, kPatienceForFieldsMs = 1'000;
 constexpr size_t kHeaderRoom = 256;  // of max_message_bytes, for key, headers and framing
 
+struct Free {
+  void operator()(char* memory) const { free(memory); }
+};
+
 void append_number(std::string& out, uint64_t number) {
   char text[20];
   out.append(text, std::to_chars(text, text + sizeof text, number).ptr);
@@ -190,8 +194,7 @@ Stop PayloadWriter::produce(size_t token) {
   std::string_view value = bytes_of(first);
   std::string number;
   append_number(number, first.sequence);
-  std::unique_ptr<char, decltype(&free)> joined(nullptr,
-                                                &free);  // the library's from when it has taken the message
+  std::unique_ptr<char, Free> joined;  // the library's from when it has taken the message
   if (settings_.batch_messages) {
     joined.reset(static_cast<char*>(malloc(message.bytes)));
     if (!joined) throw std::bad_alloc();
