@@ -57,6 +57,8 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
     operator_since_ns_ = 0;
     must_rebuild_ = true;  // also where an exception ends the write: nothing of it may be sent later
     Stop stopped = writer_.deliver(*producer_, payload);
+    // The reports of a fatal error may come before the event that tells of it.
+    if (stopped == Stop::kNo && !producer_->fatal_error().empty()) stopped = Stop::kFatal;
     if (stopped == Stop::kFatal) ++fatal_errors_;
     report_counts();
     // A login is not tried with the old password again. What was purged in flight leaves a gap that the broker would
