@@ -39,6 +39,9 @@ Result<ListenAddress> parse_unix(Scheme scheme, std::string_view url, std::strin
   if (path.empty() || path[0] != '/')
     return Error{fmt::format("\"{}\" has no absolute path (write {}:///run/NAME.sock)", excerpt(url),
                              scheme_name(scheme))};
+  if (path.ends_with('/'))
+    return Error{fmt::format("\"{}\" is a folder (write {}{}NAME.sock)", excerpt(url), scheme_name(scheme),
+                             "://" + std::string(path))};
   if (has_control(path))
     return Error{fmt::format("\"{}\" has a control character in its path", excerpt(url))};
   if (path.size() > kMaxUnixPath)

@@ -49,6 +49,7 @@ class SourceReader {
       check_listeners("ffwd", {"udp", "tcp"}, t, c);
     });
     check_statsd_names();
+    check_loops();
   }
 
  private:
@@ -160,8 +161,10 @@ class SourceReader {
     if (c.percentiles.size() > 20)
       problems_.error(at(table, "percentiles"),
                       "source.statsd.percentiles: more than 20 (each is a value of every timer)");
-    bool octal =
-        !c.mode.empty() && c.mode.size() <= 4 && c.mode.find_first_not_of("01234567") == std::string::npos;
+    // Of the permissions alone, and some for the owner.
+    bool octal = (c.mode.size() == 3 || (c.mode.size() == 4 && c.mode[0] == '0')) &&
+                 c.mode.find_first_not_of("01234567") == std::string::npos &&
+                 c.mode[c.mode.size() - 3] != '0';
     if (!octal && is_known(table, "mode"))
       problems_.error(
           at(table, "mode"),
@@ -208,8 +211,13 @@ class SourceReader {
   void check_repeat(const Node& table, const StatsdConfig& c) {
     const Node* node = table.get("repeat");
     if (!node || !node->is_array() || node->unknown) return;
+    std::vector<std::string> seen;
     for (const Node& item : node->items) {
       if (!item.is_string() || item.unknown) continue;
+      if (contains(seen, item.text))
+        problems_.error(item.position,
+                        fmt::format("source.statsd.repeat names {} twice", excerpt(item.text)));
+      seen.push_back(item.text);
       auto address = parse_listen_address(item.text);
       if (!address.ok()) {
         problems_.error(item.position, "source.statsd.repeat: " + address.error());
@@ -222,12 +230,31 @@ class SourceReader {
       } else if (address->scheme == ListenAddress::Scheme::udp && address->port == 0) {
         problems_.error(item.position,
                         fmt::format("source.statsd.repeat: \"{}\" has no port to send to", item.text));
-      } else if (contains(c.listen, to_string(*address))) {
-        problems_.error(
-            item.position,
-            fmt::format("source.statsd.repeat: {} is where this source listens: a loop", item.text));
+      } else if (c.enabled) {
+        repeats_.emplace_back(*address, item.position);
       }
     }
+  }
+
+  // A packet that comes back goes round for ever: no target may be where a source of this agent listens. A listener on all
+  // addresses has those of the host.
+  void check_loops() {
+    for (const auto& [target, position] : repeats_)
+      for (const StatsdConfig& source : config_.statsd)
+        for (const std::string& url : source.listen) {
+          auto listen = parse_listen_address(url);
+          if (!source.enabled || !listen.ok() || listen->scheme != target.scheme) continue;
+          bool wildcard = listen->host == "0.0.0.0" || listen->host == "::";
+          bool same = target.is_unix()
+                          ? listen->path == target.path
+                          : listen->port == target.port &&
+                                (listen->host == target.host ||
+                                 (wildcard && (target.host.starts_with("127.") || target.host == "::1")));
+          if (same)
+            problems_.error(position,
+                            fmt::format("source.statsd.repeat: {} is where this agent listens: a loop",
+                                        to_string(target)));
+        }
   }
 
   void check_statsd_names() {
@@ -313,6 +340,7 @@ class SourceReader {
   Config& config_;
   std::map<std::string, Position> listeners_;
   std::vector<std::pair<std::string, Position>> statsd_names_;
+  std::vector<std::pair<ListenAddress, Position>> repeats_;
 };
 
 }  // namespace

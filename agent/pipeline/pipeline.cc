@@ -37,8 +37,20 @@ void Pipeline::push(Batch batch, const StringMap* source_tags) {
   if (batch.empty()) return;
   bool none = file_tags_.empty() && tags_.empty() && pinned_.empty() &&
               (source_tags == nullptr || source_tags->empty());
-  if (!none) batch = with_tags(std::move(batch), added_tags(source_tags));
-  complete_origins(batch);
+  std::string host = host_;
+  if (!none) {
+    std::vector<Added> added = added_tags(source_tags);
+    // A tag `host` is the host of a record and never among its tags.
+    auto named = std::find_if(added.begin(), added.end(), [](const Added& tag) { return tag.key == "host"; });
+    if (named != added.end()) {
+      host = named->value;
+      if (named->pinned)
+        for (Origin& origin : batch.origins) origin.host.clear();
+      added.erase(named);
+    }
+    if (!added.empty()) batch = with_tags(std::move(batch), added);
+  }
+  complete_origins(batch, host);
   int64_t now = clock_.wall_ms();
   for (Sample& sample : batch.samples)
     if (sample.time_ms == 0) sample.time_ms = now;
@@ -73,9 +85,9 @@ Batch Pipeline::with_tags(Batch batch, const std::vector<Added>& added) const {
   return batch;
 }
 
-void Pipeline::complete_origins(Batch& batch) const {
+void Pipeline::complete_origins(Batch& batch, const std::string& host) const {
   for (Origin& origin : batch.origins) {
-    if (origin.host.empty()) origin.host = host_;
+    if (origin.host.empty()) origin.host = host;
     for (const auto& [key, value] : resource_) {
       auto at = std::lower_bound(origin.resource.begin(), origin.resource.end(), key,
                                  [](const auto& pair, const std::string& k) { return pair.first < k; });

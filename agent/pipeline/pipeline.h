@@ -2,7 +2,7 @@
 //
 //   host      the agent's, where the sender has not said one
 //   tags      of the agent, its tags_file and the source: added where the sender has not set them (its value wins);
-//             pinned_tags win over everything. On events they are attributes.
+//             pinned_tags win over everything. On events they are attributes. One named `host` is the record's host.
 //   resource  of the agent, the sender's value wins
 //   time      now, where the sender has not said one
 #pragma once
@@ -35,7 +35,7 @@ class Pipeline {
   };
   std::vector<Added> added_tags(const StringMap* source_tags) const;
   Batch with_tags(Batch batch, const std::vector<Added>& added) const;
-  void complete_origins(Batch& batch) const;
+  void complete_origins(Batch& batch, const std::string& host) const;
 
   Log& log_;
   const Clock& clock_;

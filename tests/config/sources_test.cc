@@ -134,10 +134,20 @@ TEST_CASE("bad sources are named with their place and what to do") {
         "f:2:15: error: source.statsd.delete_idle.gauges is \"yes\" (write true or false)"}},
       {"[source.statsd]\nrepeat = [\"udp://127.0.0.1:8125\", \"tcp://127.0.0.1:1\", \"udp://127.0.0.1:0\", "
        "\"x\"]",
-       {"f:2:11: error: source.statsd.repeat: udp://127.0.0.1:8125 is where this source listens: a loop",
+       {"f:2:11: error: source.statsd.repeat: udp://127.0.0.1:8125 is where this agent listens: a loop",
         "f:2:35: error: source.statsd.repeat: packets go on over udp:// or unixgram://, not tcp://",
         "f:2:56: error: source.statsd.repeat: \"udp://127.0.0.1:0\" has no port to send to",
         "f:2:77: error: source.statsd.repeat: \"x\" has no scheme (write for example udp://127.0.0.1:8125)"}},
+      {"[[source.statsd]]\nname = \"a\"\nlisten = [\"udp://0.0.0.0:7\"]\nrepeat = [\"udp://127.0.0.1:8\"]\n"
+       "[[source.statsd]]\nname = \"b\"\nlisten = [\"udp://127.0.0.1:8\"]\n"
+       "repeat = [\"udp://127.0.0.1:7\", \"udp://10.0.0.1:7\", \"udp://10.0.0.1:7\"]",
+       {"f:4:11: error: source.statsd.repeat: udp://127.0.0.1:8 is where this agent listens: a loop",
+        "f:8:11: error: source.statsd.repeat: udp://127.0.0.1:7 is where this agent listens: a loop",
+        "f:8:52: error: source.statsd.repeat names udp://10.0.0.1:7 twice"}},
+      {"[source.statsd]\nmode = \"7777\"\nlisten = [\"unixgram:///tmp/\"]",
+       {"f:2:8: error: source.statsd.mode \"7777\" is not an octal mode (\"0660\")",
+        "f:3:11: error: source.statsd.listen: \"unixgram:///tmp/\" is a folder (write "
+        "unixgram:///tmp/NAME.sock)"}},
       {"[source.host]\nroot = \"/nonexistent\"\ninterval = \"5ms\"",
        {"f:2:8: error: source.host.root: /nonexistent: No such file or directory (create it, or write "
         "enabled = false)",

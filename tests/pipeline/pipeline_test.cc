@@ -37,6 +37,28 @@ Batch one(std::initializer_list<Tag> tags, Origin origin = {}) {
 
 }  // namespace
 
+TEST_CASE("a configured tag named host is the host, where the sender has not said one") {
+  struct {
+    StringMap source, pinned;
+    const char *sent, *host;
+  } rows[] = {{{}, {}, "", "web-1"},
+              {{{"host", "src"}}, {}, "", "src"},
+              {{{"host", "src"}}, {}, "sender", "sender"},
+              {{{"host", "src"}}, {{"host", "pin"}}, "sender", "pin"},
+              {{}, {{"host", "pin"}}, "", "pin"}};
+  for (const auto& row : rows) {
+    Bench bench;
+    AgentConfig agent;
+    agent.host = "web-1";
+    agent.pinned_tags = row.pinned;
+    bench.pipeline.configure(agent);
+    auto batch = bench.push(one({{"a", "b"}}, {row.sent, {}}), &row.source);
+    REQUIRE(batch);
+    CHECK(text_of(*batch, batch->samples[0].series) == "k,a=b");
+    CHECK(batch->origins[batch->samples[0].origin].host == row.host);
+  }
+}
+
 TEST_CASE("the sender's value wins, except over pinned tags") {
   Bench bench;
   AgentConfig agent;

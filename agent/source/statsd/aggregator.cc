@@ -17,6 +17,7 @@ constexpr size_t kSpellings = 4;
 // Key bytes a series, on average, before the table counts as full: long names and tags must not take what max_series was
 // meant to bound.
 constexpr size_t kKeyBytes = 512;
+constexpr std::string_view kOverflow = "runnel.overflow";
 // Told apart from what a sender can spell: keys looked up with their origin fields.
 constexpr uint64_t kOriginHash = 0xD1B54A32D192ED03ull;
 
@@ -99,8 +100,8 @@ uint32_t Aggregator::new_cell(std::string_view name, std::string_view tags, Type
 
 uint32_t Aggregator::overflow_cell(Type type) {
   std::string tags = "source:" + options_.source;
-  uint32_t cell = table_.find_key("runnel.overflow", tags, type, false);
-  return cell != SeriesTable::kNone ? cell : new_cell("runnel.overflow", tags, type, false);
+  uint32_t cell = table_.find_key(kOverflow, tags, type, false);
+  return cell != SeriesTable::kNone ? cell : new_cell(kOverflow, tags, type, false);
 }
 
 uint32_t Aggregator::cell_of(const RawKey& raw, Type type, Judgement& judgement) {
@@ -274,8 +275,7 @@ Remainder& Aggregator::remainder(Cell& cell) {
 }
 
 void Aggregator::add_to_sum(Cell& cell, Number value, double rate) {
-  double left = add_integral(cell.whole, value, rate);
-  if (left != 0) remainder(cell).add(left);
+  add_scaled(cell.whole, value, rate, [&]() -> Remainder& { return remainder(cell); });
 }
 
 void Aggregator::set_gauge(Cell& cell, const Value& value) {
@@ -317,7 +317,7 @@ Aggregator::Judgement Aggregator::add_direct() {
         int64_t whole = 0;
         Remainder rest;
         for (uint32_t i = 0; i < section.count; i++)
-          if (double left = add_integral(whole, values[i].number, section.rate); left != 0) rest.add(left);
+          add_scaled(whole, values[i].number, section.rate, [&]() -> Remainder& { return rest; });
         sample.kind = Kind::counter;
         sample.value = sum_of(whole, rest);
         break;
@@ -350,7 +350,8 @@ std::string Aggregator::describe_growth() const {
   size_t step = std::max<size_t>(table_.cells() / kSample, 1);
   for (size_t i = 0; i < table_.cells(); i += step) {
     const Cell& cell = table_.cell(static_cast<uint32_t>(i));
-    if (!cell.dead) sample.push_back({table_.name(cell), table_.tags(cell)});
+    if (!cell.dead && table_.name(cell) != kOverflow)
+      sample.push_back({table_.name(cell), table_.tags(cell)});
   }
   return statsd::describe_growth(sample);
 }

@@ -52,6 +52,29 @@ std::string_view common_prefix(const std::vector<SampledSeries>& sample, size_t&
   }
 }
 
+// The longest beginning (or end) that half of all names have, a byte at a time.
+std::string common_edge(const std::vector<SampledSeries>& sample, bool at_end, size_t& share) {
+  std::vector<std::string_view> names;
+  for (const SampledSeries& series : sample) names.push_back(series.name);
+  std::string edge;
+  share = sample.size();
+  for (;;) {
+    size_t counts[256] = {};
+    auto next = [&](std::string_view name) {
+      return static_cast<unsigned char>(at_end ? name[name.size() - 1 - edge.size()] : name[edge.size()]);
+    };
+    std::erase_if(names, [&](std::string_view name) { return name.size() <= edge.size(); });
+    for (std::string_view name : names) counts[next(name)]++;
+    auto most = std::max_element(std::begin(counts), std::end(counts));
+    if (*most * 2 < sample.size()) break;
+    auto byte = static_cast<unsigned char>(most - std::begin(counts));
+    std::erase_if(names, [&](std::string_view name) { return next(name) != byte; });
+    edge.insert(at_end ? edge.begin() : edge.end(), static_cast<char>(byte));
+    share = *most;
+  }
+  return edge;
+}
+
 }  // namespace
 
 std::string describe_growth(const std::vector<SampledSeries>& sample) {
@@ -69,9 +92,13 @@ std::string describe_growth(const std::vector<SampledSeries>& sample) {
       return fmt::format("name=\"{}\" tag=\"{}\" share={}%", excerpt(most->first), excerpt(tag),
                          percent(most->second));
   }
-  if (prefix.empty())
+  if (!prefix.empty()) return fmt::format("prefix=\"{}\" share={}%", excerpt(prefix), percent(share));
+  if (most->second * 2 >= sample.size())
     return fmt::format("name=\"{}\" share={}%", excerpt(most->first), percent(most->second));
-  return fmt::format("prefix=\"{}\" share={}%", excerpt(prefix), percent(share));
+  for (bool at_end : {false, true})
+    if (std::string edge = common_edge(sample, at_end, share); !edge.empty())
+      return fmt::format("{}=\"{}\" share={}%", at_end ? "suffix" : "prefix", excerpt(edge), percent(share));
+  return fmt::format("names without a common part, such as \"{}\"", excerpt(most->first));
 }
 
 }  // namespace runnel::statsd

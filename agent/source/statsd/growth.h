@@ -1,5 +1,5 @@
 // What fills a table of series, in words for the one who has to mend it: a name with very many values of a tag, or a
-// prefix with very many names below it. Pure.
+// prefix (else a suffix) that very many names share. Pure.
 #pragma once
 
 #include <string>

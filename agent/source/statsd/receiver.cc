@@ -82,13 +82,17 @@ Receiver::Receiver(const Clock& clock, SourceLog& log, std::function<void(Batch&
           log_.dropped("queue_full", line, *peer_);
           break;
         }
-        if (!std::exchange(gauges_open_, true)) gauges_.push_back({(*peer_)(), {}});
+        if (!std::exchange(gauges_open_, true)) {
+          gauges_.push_back({(*peer_)(), {}});
+          gauge_bytes_ += sizeof(GaugeLines);
+        }
         gauges_.back().lines.append(line).append("\n");
         gauge_bytes_ += line.size() + 1;
         break;
     }
   };
   mailbox_.settings = std::move(settings);
+  eventfd_write(wake_fd_.get(), 1);  // there is mail already
   // Signals are the loop's business.
   sigset_t all, before;
   sigfillset(&all);
@@ -112,7 +116,14 @@ void Receiver::post(const std::function<void(Mailbox&)>& write, bool wake) {
 }
 
 void Receiver::configure(ReceiverSettings settings) {
-  post([&](Mailbox& mail) { mail.settings = std::move(settings); }, true);
+  post(
+      [&](Mailbox& mail) {
+        // Settings that were never applied: what their sockets hold is read all the same.
+        if (mail.settings)
+          for (const auto& listener : mail.settings->listeners) mail.closing.push_back(listener);
+        mail.settings = std::move(settings);
+      },
+      true);
 }
 
 void Receiver::follow_with(std::vector<Receiver*> followers) {
@@ -142,7 +153,7 @@ void Receiver::want_shard(int64_t interval_ms) {
 
 bool Receiver::hand_over(std::vector<GaugeLines>& gauges) {
   size_t bytes = 0;
-  for (const GaugeLines& g : gauges) bytes += g.lines.size();
+  for (const GaugeLines& g : gauges) bytes += sizeof g + g.lines.size();
   std::lock_guard lock(mutex_);
   if (mailbox_.gauge_bytes + bytes > kMaxGaugeBytes) return false;
   for (GaugeLines& g : gauges) mailbox_.gauges.push_back(std::move(g));
@@ -161,6 +172,8 @@ std::vector<TopNames::Entry> Receiver::top() const {
 }
 
 void Receiver::open_mail(Mailbox mail) {
+  for (const auto& listener : mail.closing)
+    if (!listener->is_stream()) read_socket(*listener, kRoundsAtEnd);
   if (mail.settings) apply(std::move(*mail.settings));
   if (mail.followers) {
     followers_ = std::move(*mail.followers);
@@ -303,7 +316,8 @@ void Receiver::take(std::string_view payload, const std::function<Peer()>& peer)
   peer_ = &peer;
   gauges_open_ = false;
   Aggregator::Counts counts = aggregator_.add_lines(payload, judged_);
-  log_.accepted(counts.received, counts.accepted);
+  counts_.received += counts.received;
+  counts_.accepted += counts.accepted;
   if (!gauges_.empty() && !gauges_.back().lines.empty())
     gauges_.push_back({});  // the next payload has its own peer
   if (uint64_t now = aggregator_.folded(); now != folded_) [[unlikely]]
@@ -383,6 +397,7 @@ void Receiver::deliver_direct(bool at_once) {
 // Asked to stop: what the kernel still holds is read; an interval that was being flushed ends as it began.
 void Receiver::finish() {
   read_datagrams(kRoundsAtEnd);
+  settings_.listeners.clear();  // a socket that stayed open would be given datagrams that nobody reads
   streams_.stop();
   connections_.store(0, std::memory_order_relaxed);
   if (leader_ != nullptr) {

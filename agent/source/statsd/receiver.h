@@ -74,6 +74,8 @@ class Receiver {
   // What others want of this receiver. Under `mutex_`.
   struct Mailbox {
     std::optional<ReceiverSettings> settings;
+    std::vector<std::shared_ptr<Listener>>
+        closing;  // of settings that were replaced before they were applied
     std::optional<std::vector<Receiver*>> followers;
     std::optional<Tick> flush;
     std::optional<int64_t> shard_wanted_ms;  // by the leader: the length of the interval

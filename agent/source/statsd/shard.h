@@ -10,10 +10,11 @@
 
 namespace runnel::statsd {
 
-// The part of a counter's sum that is not in its 64-bit integer: what met a fraction or did not fit, with Neumaier's
-// compensation.
+// The part of a counter's sum that is not in its 64-bit integer: fractions, with Neumaier's compensation, and how often the
+// integer has wrapped.
 struct Remainder {
   double sum = 0, error = 0;
+  int64_t carry = 0;     // in units of 2^64
   int64_t start_ms = 0;  // where counters come out as totals: when this one began at 0
   void add(double value) {
     double t = sum + value;
@@ -24,6 +25,7 @@ struct Remainder {
   void add(const Remainder& other) {
     add(other.sum);
     add(other.error);
+    carry += other.carry;
     if (other.start_ms != 0 && (start_ms == 0 || other.start_ms < start_ms)) start_ms = other.start_ms;
   }
 };

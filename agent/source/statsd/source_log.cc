@@ -44,11 +44,11 @@ void SourceLog::folded(uint64_t lines, const std::function<std::string()>& growt
     held = growth_limit_.allow("max_series");
   }
   if (!held) return;
-  log::warning(
-      name_,
-      "max_series is reached: new counters, distributions and sets go into runnel.overflow, new gauges "
-      "are dropped {}",
-      growth());
+  log::warning(name_,
+               "no room for new series (max_series, or the bytes of their names): counters, distributions "
+               "and sets go into "
+               "runnel.overflow, gauges are dropped; {}",
+               growth());
 }
 
 void SourceLog::closed(std::string_view reason, const Peer& peer) {

@@ -37,6 +37,14 @@ AggregatorOptions aggregator_options(const StatsdConfig& config, bool leads) {
   return options;
 }
 
+// With SO_REUSEPORT a second agent of the same user would share the port, and the packets, without a word: at a start the
+// address must be free for one that asks without it. (On a reload it is our own.)
+Result<std::shared_ptr<Listener>> probe(const std::string& url, ListenerOptions options, bool first) {
+  if (!first || !options.reuse_port || options.taking_over || !url.starts_with("udp:")) return {nullptr};
+  options.reuse_port = false;
+  return Listener::open(url, options);
+}
+
 }  // namespace
 
 Result<StatsdSource::Listeners> StatsdSource::bind_all(const StatsdConfig& config, const Listeners& kept,
@@ -64,7 +72,8 @@ Result<StatsdSource::Listeners> StatsdSource::bind_all(const StatsdConfig& confi
         listeners.push_back(*same);
         continue;
       }
-      auto listener = Listener::open(url, options);
+      Result<std::shared_ptr<Listener>> listener = probe(url, options, i == 0);
+      if (listener.ok()) listener = Listener::open(url, options);
       if (!listener.ok() && optional_ports_) {
         log::warning("statsd", "not listening: {} (a default: goes on without it)", listener.error());
         break;
@@ -134,6 +143,7 @@ StatsdSource::StatsdSource(Loop& loop, const Clock& clock, const StatsdConfig& c
       inlet_(std::move(inlet)),
       optional_ports_(optional_ports),
       log_(clock, config.name),
+      loss_limit_(clock, 60'000),
       wakeup_(loop, [this] { deliver(); }) {}
 
 void StatsdSource::start_receiver(ReceiverSettings settings) {
@@ -211,7 +221,23 @@ void StatsdSource::share_ports(bool share) {
   for (const auto& listener : listeners_) listener->set_shared(share);
 }
 
+// What is lost where nobody looks is said where somebody may.
+void StatsdSource::tell_losses() {
+  uint64_t kernel = retired_drops_, repeat = 0;
+  for (const auto& listener : listeners_) kernel += listener->kernel_drops();
+  for (const auto& target : targets_) repeat += target->dropped.load(std::memory_order_relaxed);
+  if (kernel > told_drops_ && loss_limit_.allow("kernel"))
+    log::warning(config_.name,
+                 "the kernel dropped packets={} for want of room (receive_buffer, net.core.rmem_max)",
+                 kernel - std::exchange(told_drops_, kernel));
+  if (repeat > told_repeat_drops_ && loss_limit_.allow("repeat"))
+    log::warning(config_.name,
+                 "a target of repeat did not take packets={} (runnel.source.repeat_drops says which)",
+                 repeat - std::exchange(told_repeat_drops_, repeat));
+}
+
 void StatsdSource::flush(const Tick& tick) {
+  tell_losses();
   receivers_.front()->flush(tick);
 }
 

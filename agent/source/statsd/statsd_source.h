@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/log_limit.h"
 #include "base/result.h"
 #include "config/config.h"
 #include "loop/aligned_timer.h"
@@ -58,6 +59,7 @@ class StatsdSource {
   static Targets targets_for(const StatsdConfig& config, const Targets& kept);
   void start_receiver(ReceiverSettings settings);
   void tell_followers();
+  void tell_losses();
   void deliver();  // outbox into the inlet
 
   const Clock& clock_;
@@ -65,6 +67,8 @@ class StatsdSource {
   Inlet inlet_;
   const bool optional_ports_;
   SourceLog log_;
+  LogLimit loss_limit_;
+  uint64_t told_drops_ = 0, told_repeat_drops_ = 0;
   uint64_t retired_drops_ = 0;  // the kernel's drops at sockets that are closed
   Listeners listeners_;
   Targets targets_;

@@ -30,8 +30,9 @@ TEST_CASE("lines that are taken") {
       {{"a:9007199254740993|c", "a:1|c"}, {"a counter 9007199254740994"}},
       {{"a:9223372036854775806|c", "a:1|c"}, {"a counter 9223372036854775807"}},
       {{"a:9223372036854775807|c", "a:1|c"},
-       {"a counter 9223372036854775808"}},                     // overflow: a double, never negative
-      {{"a:0.1|c", "a:0.2|c", "a:0.3|c"}, {"a counter 0.6"}},  // compensated
+       {"a counter 9223372036854775808"}},  // overflow: a double, never negative
+      {{"a:9223372036854775807:1:-2|c"}, {"a counter 9223372036854775806"}},  // the order does not matter
+      {{"a:0.1|c", "a:0.2|c", "a:0.3|c"}, {"a counter 0.6"}},                 // compensated
       {{"a:5|g"}, {"a gauge 5"}},
       {{"a:5|g", "a:+3|g", "a:-2|g"}, {"a gauge 6"}},
       {{"a:-2|g"}, {"a gauge -2"}},  // a delta on an unset gauge starts at 0

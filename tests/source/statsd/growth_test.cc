@@ -58,9 +58,12 @@ TEST_CASE("what fills a table, in words") {
       {many(93, "web.user.%", "") + many(7, "db%.q", ""), "prefix=\"web.user.\" share=93%"},
       {many(60, "a.b.c%", "") + many(40, "a.d.c%", ""), "prefix=\"a.b.\" share=60%"},
       {many(30, "a.b.c%", "") + many(30, "a.d.c%", "") + many(40, "z%", ""), "prefix=\"a.\" share=60%"},
-      // Neither.
-      {many(100, "n%", ""), "name=\"n0\" share=1%"},
-      {many(10, "n%.x", ""), "name=\"n0.x\" share=10%"},
+      // Names without dots, or with the number first.
+      {many(100, "req_%_time", "") + many(5, "app.m%", ""), "prefix=\"req_\" share=95%"},
+      {many(100, "n%", ""), "prefix=\"n\" share=100%"},
+      {many(10, "n%.x", ""), "prefix=\"n\" share=100%"},
+      {many(100, "%.hits", ""), "suffix=\".hits\" share=100%"},
+      {{{"a", ""}, {"b", ""}, {"c", ""}}, "names without a common part, such as \"a\""},
       // Names are shown as what they are.
       {{{"a\"b\\", ""}}, "name=\"a\\\"b\\\\\" share=100%"},
   };

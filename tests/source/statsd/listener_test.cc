@@ -102,7 +102,7 @@ TEST_CASE("addresses that cannot be bound say why") {
       {"unix://" + folder.path + "/file", "not a socket", taking_over()},
       {"unixgram://" + folder.path + "/link", "not a socket", {}},
       {"unix://" + folder.path, "not a socket", {}},
-      {"unix://" + folder.path + "/", "no file name", {}},
+      {"unix://" + folder.path + "/", "is a folder", {}},
       {"unix://" + folder.path + "/s.sock", "\"no such group\"", group},
   };
   for (const auto& row : rows) {
