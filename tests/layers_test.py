@@ -11,11 +11,12 @@ import tempfile
 
 # The rooms of agent/ in the order of their rows. A room includes from itself and from the rooms named here, no others:
 # rooms of one row do not see each other.
-BELOW = ["base", "metric", "loop", "filter", "sketch", "config", "journal"]
+BELOW = ["base", "metric", "loop", "net", "filter", "sketch", "config", "journal"]
 ROOMS = {
     "base": [],
     "metric": ["base"],
     "loop": ["base"],
+    "net": ["base"],
     "filter": ["base", "metric"],
     "sketch": ["base", "metric"],
     "config": ["base", "metric"],

@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/log_limit.h"
 #include "metric/self_metrics.h"
-#include "source/statsd/peer.h"
+#include "net/peer.h"
 
 namespace runnel::statsd {
 

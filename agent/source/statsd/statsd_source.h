@@ -18,7 +18,7 @@
 #include "loop/loop.h"
 #include "metric/batch.h"
 #include "metric/self_metrics.h"
-#include "source/statsd/listener.h"
+#include "net/listener.h"
 #include "source/statsd/receiver.h"
 #include "source/statsd/repeater.h"
 #include "source/statsd/source_log.h"

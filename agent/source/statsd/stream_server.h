@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "source/statsd/listener.h"
-#include "source/statsd/peer.h"
+#include "net/listener.h"
+#include "net/peer.h"
 #include "source/statsd/stream_framer.h"
 
 namespace runnel::statsd {

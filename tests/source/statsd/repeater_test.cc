@@ -4,8 +4,8 @@
 
 #include <numeric>
 
-#include "sockets.h"
-#include "source/statsd/listener.h"
+#include "support/sockets.h"
+#include "net/listener.h"
 #include "support/catch.h"
 
 using namespace runnel;

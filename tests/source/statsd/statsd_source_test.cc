@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "samples.h"
-#include "sockets.h"
+#include "support/sockets.h"
 #include "support/catch.h"
 
 using namespace runnel;

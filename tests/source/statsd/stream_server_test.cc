@@ -6,9 +6,9 @@
 
 #include <algorithm>
 
-#include "sockets.h"
 #include "source/statsd/parser.h"
 #include "support/catch.h"
+#include "support/sockets.h"
 
 using namespace runnel;
 using namespace runnel::statsd;

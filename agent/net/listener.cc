@@ -1,4 +1,4 @@
-#include "source/statsd/listener.h"
+#include "net/listener.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -16,7 +16,7 @@
 
 #include "base/text.h"
 
-namespace runnel::statsd {
+namespace runnel {
 namespace {
 
 constexpr int kBacklog = 4096;  // connections that wait to be accepted; net.core.somaxconn cuts it
@@ -110,8 +110,7 @@ Result<std::shared_ptr<Listener>> Listener::open(const std::string& url, const L
   auto address = parse_listen_address(url);
   if (!address.ok()) return Error{address.error()};
   if (address->scheme == ListenAddress::Scheme::tls)
-    return Error{
-        fmt::format("{}: StatsD is received over udp://, tcp://, unix:// and unixgram:// only", url)};
+    return Error{fmt::format("{}: a socket is bound for udp://, tcp://, unix:// and unixgram:// only", url)};
   std::shared_ptr<Listener> listener(new Listener());
   listener->address_ = *address;
   listener->wanted_ = url;
@@ -246,4 +245,4 @@ uint64_t Listener::kernel_drops() const {
   return info[SK_MEMINFO_DROPS];
 }
 
-}  // namespace runnel::statsd
+}  // namespace runnel

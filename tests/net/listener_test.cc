@@ -1,4 +1,4 @@
-#include "source/statsd/listener.h"
+#include "net/listener.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -7,12 +7,11 @@
 #include <cstring>
 #include <fstream>
 
-#include "sockets.h"
-#include "source/statsd/peer.h"
+#include "net/peer.h"
 #include "support/catch.h"
+#include "support/sockets.h"
 
 using namespace runnel;
-using namespace runnel::statsd;
 
 namespace {
 
@@ -267,7 +266,7 @@ TEST_CASE("unix datagrams name their sender") {
   peer.scheme = listener->scheme();
   peer.pid = sender.pid;
   peer.uid = sender.uid;
-  CHECK(to_string(peer) == fmt::format("pid={}(test_statsd) uid={}", ::getpid(), ::getuid()));
+  CHECK(to_string(peer) == fmt::format("pid={}(test_net) uid={}", ::getpid(), ::getuid()));
 }
 
 TEST_CASE("peers are spelled") {

@@ -1,4 +1,4 @@
-#include "source/statsd/datagram_reader.h"
+#include "net/datagram_reader.h"
 
 #include <netinet/in.h>
 #include <sys/mman.h>
@@ -7,9 +7,9 @@
 #include <cstring>
 #include <new>
 
-namespace runnel::statsd {
+namespace runnel {
 
-// Virtual memory for whole datagrams; only pages that were written to are resident, and StatsD datagrams fill one.
+// Virtual memory for whole datagrams; only pages that were written to are resident, and most datagrams fill one.
 struct DatagramReader::Buffers {
   char* bytes;
   mmsghdr messages[kDatagrams]{};
@@ -82,4 +82,4 @@ Peer DatagramReader::peer(size_t i) const {
   return peer;
 }
 
-}  // namespace runnel::statsd
+}  // namespace runnel

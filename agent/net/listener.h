@@ -1,5 +1,5 @@
-// One bound socket of a StatsD source: udp://, tcp://, unix:// or unixgram://. Binding happens on the loop's thread, the
-// descriptor is then read by receivers; the last owner closes it and removes the path of a unix socket, where that is
+// One bound socket of a source: udp://, tcp://, unix:// or unixgram://. Binding happens on the loop's thread, the
+// descriptor is read by whoever the source gave it to; the last owner closes it and removes the path of a unix socket, where that is
 // still ours. Non-blocking, O_CLOEXEC.
 #pragma once
 
@@ -11,7 +11,7 @@
 #include "base/fd.h"
 #include "base/result.h"
 
-namespace runnel::statsd {
+namespace runnel {
 
 struct ListenerOptions {
   int64_t receive_buffer = 8 << 20;  // bytes wanted of the kernel, for datagram sockets
@@ -61,4 +61,4 @@ class Listener {
   bool reuse_port_ = false;
 };
 
-}  // namespace runnel::statsd
+}  // namespace runnel

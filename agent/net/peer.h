@@ -6,7 +6,7 @@
 
 #include "base/address.h"
 
-namespace runnel::statsd {
+namespace runnel {
 
 struct Peer {
   ListenAddress::Scheme scheme = ListenAddress::Scheme::udp;
@@ -18,4 +18,4 @@ struct Peer {
 // "udp://10.0.0.7:40211", "tcp://[::1]:5000", "pid=812(nginx) uid=33", "unknown". Reads /proc/PID/comm: for log lines only.
 std::string to_string(const Peer& peer);
 
-}  // namespace runnel::statsd
+}  // namespace runnel

@@ -1,11 +1,11 @@
-#include "source/statsd/peer.h"
+#include "net/peer.h"
 
 #include <fmt/format.h>
 
 #include "base/fd.h"
 #include "base/text.h"
 
-namespace runnel::statsd {
+namespace runnel {
 
 std::string to_string(const Peer& peer) {
   if (peer.scheme == ListenAddress::Scheme::unix_stream ||
@@ -21,4 +21,4 @@ std::string to_string(const Peer& peer) {
   return from.ok() ? to_string(*from) : "unknown";
 }
 
-}  // namespace runnel::statsd
+}  // namespace runnel

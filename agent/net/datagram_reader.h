@@ -7,10 +7,10 @@
 #include <memory>
 #include <string_view>
 
-#include "source/statsd/listener.h"
-#include "source/statsd/peer.h"
+#include "net/listener.h"
+#include "net/peer.h"
 
-namespace runnel::statsd {
+namespace runnel {
 
 class DatagramReader {
  public:
@@ -32,4 +32,4 @@ class DatagramReader {
   ListenAddress::Scheme scheme_ = ListenAddress::Scheme::udp;  // of what was received last
 };
 
-}  // namespace runnel::statsd
+}  // namespace runnel

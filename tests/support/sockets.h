@@ -13,7 +13,7 @@
 #include "base/address.h"
 #include "base/fd.h"
 
-namespace runnel::statsd {
+namespace runnel {
 
 struct TestFolder {
   std::string path = "/tmp/runnel-sockets-XXXXXX";
@@ -46,4 +46,4 @@ inline bool readable(int fd, int wait_ms = 5000) {
   return ::poll(&poll, 1, wait_ms) == 1;
 }
 
-}  // namespace runnel::statsd
+}  // namespace runnel
