@@ -48,6 +48,7 @@ LIBRARIES = [
     (r"(.*/)?toml\.hpp|toml\+\+/.*", r"agent/config/toml_tree\.cc",
      "toml++ belongs to agent/config/toml_tree.cc alone"),
     (r"dlfcn\.h", r"agent/output/[^/]*\.cc", "dlfcn.h belongs to the one file of agent/output that loads plugins"),
+    (r"protozero/.*", r"agent/source/(riemann|ffwd)/.*", "protozero belongs to the sources of protobuf"),
     (r"curl/.*", r"plugins/http/.*", "libcurl belongs to plugins/http alone"),
     (r"librdkafka/.*", r"plugins/kafka/.*", "librdkafka belongs to plugins/kafka alone"),
 ]

@@ -79,7 +79,6 @@ Status Agent::start(Config config) {
   }
   pipeline_.configure(config_.agent);
   read_tags_file(true);
-  tell_missing_sources();
   return start_sources();
 }
 
@@ -152,14 +151,6 @@ void Agent::sweep_retiring() {
 
 // ---- sources ----------------------------------------------------------------------------------------------------
 
-// Of what a file turns on, the loader has said so.
-void Agent::tell_missing_sources() const {
-  if (!config_.built_in) return;
-  for (const RiemannConfig& riemann : config_.riemann)
-    if (riemann.enabled)
-      log::info("agent", "source.riemann is on by default, but this build does not have it yet");
-}
-
 Status Agent::start_sources() {
   if (!setup_
            .once) {  // one round asks those that can be asked; listeners stay with the service that may be running
@@ -168,6 +159,12 @@ Status Agent::start_sources() {
       auto source = open_statsd(config, false);
       if (!source.ok()) return Error{source.error()};
       statsd_[config.name].source = std::move(*source);
+    }
+    for (const RiemannConfig& config : config_.riemann) {
+      if (!config.enabled) continue;
+      auto source = open_riemann(config, false);
+      if (!source.ok()) return Error{source.error()};
+      riemann_ = std::move(*source);
     }
   }
   start_host();
@@ -185,6 +182,17 @@ Result<std::unique_ptr<statsd::StatsdSource>> Agent::open_statsd(const StatsdCon
       config_.built_in, share_ports);
   if (!source.ok()) statsd_.erase(config.name);
   return source;
+}
+
+Result<std::unique_ptr<riemann::RiemannSource>> Agent::open_riemann(const RiemannConfig& config,
+                                                                    bool share_ports) {
+  return riemann::RiemannSource::open(
+      loop_, clock_, config,
+      [this](Batch&& batch, const std::function<void()>& accepted) {
+        const auto& tables = config_.riemann;  // none: it is being removed by a reload
+        pipeline_.push(std::move(batch), tables.empty() ? nullptr : &tables[0].tags, accepted);
+      },
+      [this] { return log_.blocked(); }, config_.built_in, share_ports);
 }
 
 void Agent::start_host() {
@@ -285,6 +293,7 @@ SelfReport Agent::make_report() const {
       if (auto pages = parse_int(parts[1]))
         report.add(self::kProcessMemory, {}, Number::integer(*pages * ::sysconf(_SC_PAGESIZE)));
   for (const auto& [name, entry] : statsd_) entry.source->report(report);
+  if (riemann_) riemann_->report(report);
   if (scripts_) {
     script_counts_.report(report, "scripts");
     scripts_->report(report);
@@ -400,6 +409,7 @@ void Agent::drain_outputs() {
   last.interval_ms += held_interval_ms_;
   interval_timer_.reset();
   for (auto& [name, entry] : statsd_) entry.source->stop(last);
+  if (riemann_) riemann_->stop();
   if (config_.agent.self_metrics && !setup_.once) push_self_metrics(last.time_ms);
   for (auto& [name, output] : outputs_) output->drain();
 }
@@ -445,6 +455,7 @@ void Agent::finish() {
   outputs_.clear();
   scripts_.reset();
   statsd_.clear();
+  riemann_.reset();
   host_.reset();
   signals_.clear();
   drain_timer_.reset();

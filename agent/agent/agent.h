@@ -23,6 +23,7 @@
 #include "output/sink_registry.h"
 #include "pipeline/pipeline.h"
 #include "source/host/host_source.h"
+#include "source/riemann/riemann_source.h"
 #include "source/script/script_source.h"
 #include "source/statsd/statsd_source.h"
 
@@ -60,12 +61,12 @@ class Agent {
   // sources
   Status start_sources();
   Result<std::unique_ptr<statsd::StatsdSource>> open_statsd(const StatsdConfig& config, bool share_ports);
+  Result<std::unique_ptr<riemann::RiemannSource>> open_riemann(const RiemannConfig& config, bool share_ports);
   ScriptContext script_context();
   void start_scripts();
   void start_host();
   void start_host_timer();
   void start_timers();
-  void tell_missing_sources() const;
 
   // each interval
   void on_interval(const Tick& tick);
@@ -83,6 +84,8 @@ class Agent {
   void reload();
   Status apply(Config next);
   Status apply_sources(const Config& next);
+  Status apply_statsd(const Config& next);
+  Status apply_riemann(const Config& next);
   void apply_scripts();
   void run_once_round();
   void begin_stop();
@@ -109,6 +112,7 @@ class Agent {
     std::shared_ptr<StringMap> tags;
   };
   std::map<std::string, StatsdEntry> statsd_;
+  std::unique_ptr<riemann::RiemannSource> riemann_;
   SourceCounts script_counts_, host_counts_;
   std::unique_ptr<ScriptSource> scripts_;
   std::unique_ptr<HostCollectors> host_;

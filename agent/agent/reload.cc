@@ -120,7 +120,6 @@ Status Agent::apply(Config next) {
     interval_timer_->start();
   }
   if (interval_changed || host_changed) start_host_timer();
-  tell_missing_sources();
   return {};
 }
 
@@ -139,20 +138,51 @@ void Agent::apply_scripts() {
   if (!done.ok()) log::warning("scripts", "{} (no hooks until it is there)", done.error());
 }
 
-// Listeners: new ones are bound, changed ones rebound, and on the first error all is as before.
+// Listeners: new ones are bound, changed ones rebound, and on the first error all is as before. A source that fails undoes
+// its own part; Riemann, which has one, comes first, so that what StatsD then undoes is all that is left to undo.
 Status Agent::apply_sources(const Config& next) {
-  std::vector<std::string> opened;
-  std::vector<std::pair<std::string, StatsdConfig>> changed;
   auto share_ports = [&](bool share) {
     for (auto& [name, entry] : statsd_) entry.source->share_ports(share);
+    if (riemann_) riemann_->share_ports(share);
   };
   share_ports(true);
+  auto before = riemann_ ? std::optional(riemann_->config()) : std::nullopt;
+  Status done = apply_riemann(next);
+  if (done.ok()) {
+    done = apply_statsd(next);
+    if (!done.ok() && riemann_ && before) {
+      if (Status back = riemann_->reconfigure(*before); !back.ok())
+        log::error("riemann", "a listener could not be taken back: {}", back.error());
+    } else if (!done.ok()) {
+      riemann_.reset();
+    }
+  }
+  bool wanted = !next.riemann.empty() && next.riemann[0].enabled;
+  if (done.ok() && !wanted) riemann_.reset();  // it takes what has already come
+  share_ports(false);
+  return done;
+}
+
+Status Agent::apply_riemann(const Config& next) {
+  if (next.riemann.empty() || !next.riemann[0].enabled) return {};
+  if (!riemann_) {
+    auto source = open_riemann(next.riemann[0], true);
+    if (!source.ok()) return Error{source.error()};
+    riemann_ = std::move(*source);
+    riemann_->share_ports(true);
+    return {};
+  }
+  return riemann_->config() == next.riemann[0] ? Status() : riemann_->reconfigure(next.riemann[0]);
+}
+
+Status Agent::apply_statsd(const Config& next) {
+  std::vector<std::string> opened;
+  std::vector<std::pair<std::string, StatsdConfig>> changed;
   auto undo = [&](const std::string& error) {
     for (const std::string& name : opened) statsd_.erase(name);
     for (const auto& [name, config] : changed)
       if (Status back = statsd_[name].source->reconfigure(config); !back.ok())
         log::error(name, "a listener could not be taken back: {}", back.error());
-    share_ports(false);
     return Error{error};
   };
   for (const StatsdConfig& wanted : next.statsd) {
@@ -182,7 +212,6 @@ Status Agent::apply_sources(const Config& next) {
       ++it;
     }
   }
-  share_ports(false);
   return {};
 }
 

@@ -66,6 +66,12 @@ struct StatsdConfig {
 struct RiemannConfig {
   bool enabled = true;
   std::vector<std::string> listen{"tcp://127.0.0.1:5555", "udp://127.0.0.1:5555"};
+  StringMap tags;
+  std::string keep = "auto";  // auto, events, metrics
+  int64_t max_frame = 1 << 20;
+  int64_t max_connections = 1024;
+  int64_t idle_timeout_ms = 300'000;  // of a connection without a whole message; 0: never
+  int64_t receive_buffer = 8 << 20;   // SO_RCVBUF wanted of UDP sockets, in bytes
   Position position;
   bool operator==(const RiemannConfig&) const = default;
 };

@@ -24,9 +24,9 @@ struct Catalog {
   std::vector<std::string> compressions;
   std::vector<std::string> collectors;
   // What a source cannot do in this build is an error that says so, a source that it has not got a warning.
-  std::vector<std::string> sources{"statsd", "scripts", "host"};
+  std::vector<std::string> sources{"statsd", "scripts", "host", "riemann"};
   std::map<std::string, std::vector<std::string>> listen_schemes{
-      {"statsd", {"udp", "tcp", "unix", "unixgram"}}};
+      {"statsd", {"udp", "tcp", "unix", "unixgram"}}, {"riemann", {"tcp", "udp"}}};
   std::vector<std::string> durabilities{"memory"};
   std::function<Status(const std::string& filter)>
       check_filter;  // error text names the column inside the filter

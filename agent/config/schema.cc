@@ -21,6 +21,7 @@ constexpr const char* kWhenFullOrEmpty[] = {"", "drop_oldest", "drop_newest", "b
 constexpr const char* kTagStyles[] = {"any", "dogstatsd", "influx", "librato", "signalfx", nullptr};
 constexpr const char* kOrigins[] = {"none", "tags", nullptr};
 constexpr const char* kGaugeSigns[] = {"delta", "absolute", nullptr};
+constexpr const char* kKeeps[] = {"auto", "events", "metrics", nullptr};
 constexpr const char* kCounterForms[] = {"delta", "total", "rate", nullptr};
 
 constexpr ValueSpec kBool{ValueType::boolean};
@@ -104,7 +105,17 @@ const Key<S> kStatsd[] = {
 using R = RiemannConfig;
 const Key<R> kRiemann[] = {
     {"enabled", kBool, &R::enabled, "false turns it off without deleting the table"},
-    {"listen", kStrings, &R::listen, "addresses, tcp://IP:PORT, udp:// or tls://"},
+    {"listen", kStrings, &R::listen, "addresses, tcp://IP:PORT or udp://; port 0 picks a free one"},
+    {"tags", kMap, &R::tags, "added to what arrives here, where the sender has not set them"},
+    {"keep", choice(kKeeps), &R::keep,
+     "auto: metrics are samples, states and descriptions events; or only one of them"},
+    {"max_frame", size(kKiB, 256 * kMiB), &R::max_frame,
+     "a message that says it is longer closes its connection"},
+    {"max_connections", integer(1, 100'000), &R::max_connections, "further ones are closed at once"},
+    {"idle_timeout", duration(0, kDay), &R::idle_timeout_ms,
+     "a connection without a whole message for this long is closed; \"0s\" is never"},
+    {"receive_buffer", size(4 * kKiB, kGiB), &R::receive_buffer,
+     "socket buffer asked of the kernel for UDP, which grants up to net.core.rmem_max"},
 };
 
 using F = FfwdConfig;
@@ -248,7 +259,7 @@ std::vector<SectionText> describe_sections() {
   describe<StatsdConfig>(out, "[source.statsd]", "StatsD, see [statsd.md](statsd.md)");
   describe<ScriptsConfig>(out, "[source.scripts]", "Drop-in hooks");
   describe<HostConfig>(out, "[source.host]", "Metrics of the host from /proc and /sys");
-  describe<RiemannConfig>(out, "[source.riemann]", "Riemann clients; checked, but not in this build yet");
+  describe<RiemannConfig>(out, "[source.riemann]", "Riemann clients, see [riemann.md](riemann.md)");
   describe<FfwdConfig>(out, "[source.ffwd]", "FFWD clients; checked, but not in this build yet");
   describe<JournalConfig>(out, "[journal]", "The log between pipeline and outputs");
   describe<OutputConfig>(out, "[output.NAME]", "Where data goes; any number of them");

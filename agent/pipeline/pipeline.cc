@@ -33,8 +33,11 @@ std::vector<Pipeline::Added> Pipeline::added_tags(const StringMap* source_tags) 
   return added;
 }
 
-void Pipeline::push(Batch batch, const StringMap* source_tags) {
-  if (batch.empty()) return;
+void Pipeline::push(Batch batch, const StringMap* source_tags, const std::function<void()>& on_accepted) {
+  if (batch.empty()) {
+    if (on_accepted) on_accepted();
+    return;
+  }
   bool none = file_tags_.empty() && tags_.empty() && pinned_.empty() &&
               (source_tags == nullptr || source_tags->empty());
   std::string host = host_;
@@ -56,7 +59,7 @@ void Pipeline::push(Batch batch, const StringMap* source_tags) {
     if (sample.time_ms == 0) sample.time_ms = now;
   for (Event& event : batch.events)
     if (event.time_ms == 0) event.time_ms = now;
-  log_.append(std::move(batch));
+  log_.append(std::move(batch), on_accepted);
 }
 
 Batch Pipeline::with_tags(Batch batch, const std::vector<Added>& added) const {

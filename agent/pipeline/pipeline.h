@@ -7,6 +7,7 @@
 //   time      now, where the sender has not said one
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -25,8 +26,9 @@ class Pipeline {
   void configure(const AgentConfig& agent);
   void set_file_tags(const StringMap& tags);  // of tags_file: agent.tags win over them
 
-  // `source_tags` may be null; they win over the agent's tags and lose to the sender's.
-  void push(Batch batch, const StringMap* source_tags = nullptr);
+  // `source_tags` may be null; they win over the agent's tags and lose to the sender's. `on_accepted` as Log::append's.
+  void push(Batch batch, const StringMap* source_tags = nullptr,
+            const std::function<void()>& on_accepted = {});
 
  private:
   struct Added {  // sorted by key; pinned ones replace what the sender said

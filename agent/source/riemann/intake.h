@@ -1,0 +1,57 @@
+// What comes off the sockets, as messages: decoded, counted, mapped into a batch that is handed on a round at a time. One
+// thread. Counts are in events: received = accepted + bad + dropped; a message that is no Msg, and a query, count as one.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "base/log_limit.h"
+#include "metric/batch.h"
+#include "metric/self_metrics.h"
+#include "net/peer.h"
+#include "source/riemann/mapping.h"
+#include "source/riemann/message.h"
+
+namespace runnel::riemann {
+
+// Where batches go; `accepted` is called, at once or later and on the loop's thread, when the log has made the batch as
+// safe as its durability says.
+using AckInlet = std::function<void(Batch&& batch, const std::function<void()>& accepted)>;
+
+class Intake {
+ public:
+  Intake(const Clock& clock, AckInlet inlet);
+
+  void keep(Keep keep) { keep_ = keep; }
+  // One message over a stream: exactly one answer is appended, an ok only where all of it was taken.
+  void message(std::string_view bytes, const Peer& peer, std::string& answers);
+  // One datagram: there is no answer. `room`: false counts what it brings as dropped.
+  void datagram(std::string_view bytes, const Peer& peer, bool room);
+  void refuse(std::string_view reason, const Peer& peer);  // a message that could not even be read
+  void closed(std::string_view reason, const Peer& peer);  // a connection, by us
+  bool full() const;                                       // commit soon: large batches cost memory twice
+  void commit(const std::function<void()>& accepted);
+  void report(SelfReport& report) const;
+
+ private:
+  std::string_view take(std::string_view bytes, const Peer& peer, bool room);
+  void count_bad(std::string_view reason, uint64_t events, const Peer& peer);
+  void tell(std::string_view what, std::string_view reason, std::optional<uint64_t> held, const Peer& peer);
+
+  const Clock& clock_;
+  const AckInlet inlet_;
+  Keep keep_ = Keep::automatic;
+  Message message_;
+  Mapper mapper_;
+  Batch batch_;
+  std::string error_;  // scratch: what the sender is told
+  SourceCounts counts_;
+  ReasonCounts closed_;
+  LogLimit limit_;
+};
+
+}  // namespace runnel::riemann

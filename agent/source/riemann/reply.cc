@@ -1,0 +1,23 @@
+#include "source/riemann/reply.h"
+
+#include <cstdint>
+#include <protozero/pbf_writer.hpp>
+
+namespace runnel::riemann {
+
+void append_ok(std::string& out) {
+  out += kOkReply;
+}
+
+void append_error(std::string& out, std::string_view error) {
+  error = error.substr(0, kMaxErrorText);
+  size_t start = out.size();
+  out.append(4, '\0');
+  protozero::pbf_writer message(out);
+  message.add_bool(2, false);
+  message.add_string(3, error.data(), error.size());
+  auto length = static_cast<uint32_t>(out.size() - start - 4);
+  for (size_t i = 0; i < 4; i++) out[start + i] = static_cast<char>(length >> (24 - 8 * i));
+}
+
+}  // namespace runnel::riemann
