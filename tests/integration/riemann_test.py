@@ -2,6 +2,7 @@
 Messages are written by hand (support/riemann.py); riemann_clients_test.py has the real clients."""
 import json
 import os
+import resource
 import socket
 import time
 import unittest
@@ -281,7 +282,7 @@ class Pressure(Riemann):
 
     def test_connections_that_never_read(self):
         """They fill their answers' room and are read no further; others are served."""
-        self.start(source='idle_timeout = "2s"')
+        self.start(source='idle_timeout = "5s"')
         before = self.memory()
         bad = frame(b"\xff") * 4000  # the longest answers for the fewest bytes
         deaf = [self.connect() for _ in range(60)]
@@ -301,8 +302,24 @@ class Pressure(Riemann):
                      lambda: str(self.agent.metrics()), 40)
         self.records()
 
+    @unittest.skipIf("asan" in os.environ.get("RUNNEL_BUILD", ""), "a sanitizer pads every allocation")
+    def test_connections_that_have_nothing_to_say_are_cheap(self):
+        self.start()
+
+        def ask(c):
+            c.send(msg(event(service="x", double=1)))
+            self.assertEqual(c.answer(), OK)
+        for _ in range(50):
+            with self.connect() as c:
+                ask(c)
+        before = self.memory()
+        count = min(900, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100)
+        for _ in range(count):
+            ask(self.connect())
+        self.assertLess((self.memory() - before) / count, 4096)
+
     def test_one_byte_now_and_then_is_idle(self):
-        self.start(source='idle_timeout = "1s"')
+        self.start(source='idle_timeout = "3s"')
         with self.connect() as slow, self.connect() as honest:
             slow.socket.sendall(b"\0\0\1")
             end = time.monotonic() + 20

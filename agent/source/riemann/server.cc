@@ -183,8 +183,8 @@ struct Server::State {
     }
   }
 
-  // A socket that is closed with unread bytes is reset, and the peer loses answers that it has not read (RFC 9293,
-  // 3.6.1 says so of CLOSE): they are told apart by a half-close, and what has come is read and thrown away.
+  // A socket that is closed while bytes are unread is reset, and the peer may lose answers that it has not read yet (RFC
+  // 9293, 3.6.1). So our side ends first, then what has come is read and thrown away.
   void close_gently(Connection& c) {
     ::shutdown(c.fd.get(), SHUT_WR);
     for (int i = 0; i < kLastReads; i++)
