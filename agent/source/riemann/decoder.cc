@@ -131,7 +131,8 @@ class EventDecoder {
         event_.description = text(reader);
         return true;
       case field(7, Wire::length_delimited):
-        if (std::string_view tag = text(reader); !tag.empty()) out_.tags.push_back(tag);
+        if (std::string_view tag = text(reader); !tag.empty() && out_.tags.size() - event_.tags <= kMaxTags)
+          out_.tags.push_back(tag);  // one too many is enough to refuse it
         return true;
       case field(8, Wire::fixed32):
         event_.ttl_s = reader.get_float();
@@ -160,7 +161,7 @@ class EventDecoder {
     }
     if (!has_key) throw Malformed{undecodable::kKey};
     if (tag.key.empty()) refuse(Refusal::empty_key);
-    out_.attributes.push_back(tag);
+    if (out_.attributes.size() - event_.attributes <= kMaxTags) out_.attributes.push_back(tag);
   }
 
   std::string_view text(pbf_reader& reader) {

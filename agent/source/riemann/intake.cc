@@ -63,7 +63,9 @@ std::string_view Intake::take(std::string_view bytes, const Peer& peer, bool roo
     refuse(kQuery, peer);
     error_ += error_.empty() ? "no index" : ", no index";  // what Riemann says where none runs
   }
-  if (message_.events.capacity() > kKeptEvents) message_ = {};
+  if (message_.events.capacity() > kKeptEvents ||
+      message_.tags.capacity() + message_.attributes.capacity() > 16 * kKeptEvents)
+    message_ = {};
   return error_;
 }
 
