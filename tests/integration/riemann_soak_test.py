@@ -10,7 +10,7 @@ import unittest
 
 from support.agent import Agent
 from support.http_server import Server
-from support.riemann import OK, Connection, event, frame, msg
+from support.riemann import MEASURED, OK, Connection, event, frame, msg
 from support.run import main
 from support.servers import Folder
 
@@ -41,7 +41,8 @@ class Soak(unittest.TestCase):
 
         server = Server(note)
         self.addCleanup(server.close)
-        self.agent = Agent(folder, CONFIG.format(url=server.url), agent='interval = "500ms"')
+        self.agent = Agent(folder, CONFIG.format(url=server.url), agent='interval = "500ms"',
+                           environment=MEASURED)
         self.addCleanup(self.agent.kill)
         port = int(self.agent.wait_log(r"riemann: listening on tcp://127.0.0.1:(\d+)").group(1))
         self.address = ("127.0.0.1", port)

