@@ -79,8 +79,7 @@ void Repeater::send_to(Target& target) {
       reconnected = true;
       auto address = parse_listen_address(target.counts->url);
       auto where = address.ok() ? to_socket_address(*address) : Result<SocketAddress>(Error{""});
-      if (where.ok()) ::connect(target.fd.get(), where->get(), where->size);
-      continue;
+      if (where.ok() && ::connect(target.fd.get(), where->get(), where->size) == 0) continue;
     }
     size_t lost = error == EMSGSIZE ? 1 : packets_.size() - at;
     target.counts->dropped.fetch_add(lost, std::memory_order_relaxed);

@@ -4,9 +4,9 @@
 
 #include <numeric>
 
-#include "support/sockets.h"
 #include "net/listener.h"
 #include "support/catch.h"
+#include "support/sockets.h"
 
 using namespace runnel;
 using namespace runnel::statsd;

@@ -10,8 +10,8 @@
 
 #include "base/log.h"
 #include "samples.h"
-#include "support/sockets.h"
 #include "support/catch.h"
+#include "support/sockets.h"
 
 using namespace runnel;
 using namespace runnel::statsd;
