@@ -235,6 +235,16 @@ void Listener::set_shared(bool shared) {
 
 // SO_MEMINFO (socket(7), linux/sock_diag.h): the same counter that SO_RXQ_OVFL sends, but asked for once an interval
 // instead of a control message with each datagram.
+// A connected UDP socket is given what its peer sends and nothing else (udp(7)); nobody sends from our own address.
+void Listener::turn_away() {
+  SocketAddress own;
+  own.size = sizeof own.storage;
+  if (address_.scheme != ListenAddress::Scheme::udp || ::getsockname(fd_.get(), own.get(), &own.size) != 0)
+    return;
+  if (::connect(fd_.get(), own.get(), own.size) != 0)
+    errno = 0;  // then it is closed as it is: a race, no error
+}
+
 uint64_t Listener::kernel_drops() const {
   if (is_stream()) return 0;
   uint32_t info[SK_MEMINFO_VARS] = {};

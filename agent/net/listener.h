@@ -43,6 +43,9 @@ class Listener {
   // While true another socket of ours may be bound to the same address (a reload that moves listeners). Says nothing of
   // unix sockets: a path is simply replaced.
   void set_shared(bool shared);
+  // Of a UDP socket that is about to be closed: from now on the kernel gives what comes to other sockets of the address. What
+  // waits in this one can still be read.
+  void turn_away();
   // Datagrams that the kernel had no room for since the socket was opened; 0 for streams. (Unix sockets drop nothing:
   // their senders wait or are told.)
   uint64_t kernel_drops() const;

@@ -192,6 +192,7 @@ Status StatsdSource::reconfigure(const StatsdConfig& config) {
   if (!settings.ok()) return Error{settings.error()};
   for (const auto& listener : listeners_)
     if (std::find(listeners->begin(), listeners->end(), listener) == listeners->end()) {
+      listener->turn_away();  // its receiver reads what it holds, and nothing comes after that
       retired_drops_ += listener->kernel_drops();
       log::info("statsd", "no longer listening on {}", listener->bound());
     }
