@@ -238,12 +238,11 @@ void Receiver::run() {
 }
 
 void Receiver::wait() {
-  std::vector<pollfd>& polls = polls_;
-  polls.assign(1, {wake_fd_.get(), POLLIN, 0});
+  polls_.assign(1, {wake_fd_.get(), POLLIN, 0});
   for (const auto& listener : settings_.listeners)
     if (!listener->is_stream() && (!gathering_ || listener->scheme() != ListenAddress::Scheme::udp))
-      polls.push_back({listener->fd(), POLLIN, 0});
-  if (has_streams_ && !gathering_) polls.push_back({streams_.poll_fd(), POLLIN, 0});
+      polls_.push_back({listener->fd(), POLLIN, 0});
+  if (has_streams_ && !gathering_) polls_.push_back({streams_.poll_fd(), POLLIN, 0});
 
   int64_t wait_ns = gathering_ ? gather_ns_ : INT64_MAX;
   auto until = [&](int64_t deadline_ns) {
@@ -255,8 +254,8 @@ void Receiver::wait() {
       (phase_ == Phase::idle && next_flush_))
     wait_ns = 0;
   timespec wait{wait_ns / 1'000'000'000, wait_ns % 1'000'000'000};
-  ::ppoll(polls.data(), polls.size(), wait_ns == INT64_MAX ? nullptr : &wait, nullptr);
-  if ((polls[0].revents & POLLIN) != 0) {
+  ::ppoll(polls_.data(), polls_.size(), wait_ns == INT64_MAX ? nullptr : &wait, nullptr);
+  if ((polls_[0].revents & POLLIN) != 0) {
     eventfd_t ignored;
     eventfd_read(wake_fd_.get(), &ignored);
   }

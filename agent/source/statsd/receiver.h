@@ -102,7 +102,6 @@ class Receiver {
   void take(std::string_view payload, const std::function<Peer()>& peer);
   void tell_counts();
   void hand_over_gauges(bool at_once);
-  void begin_flush(const Tick& tick);
   void flush_step();
   void lead_step();
   void follow_step();
