@@ -63,14 +63,7 @@ Status Agent::start(Config config) {
     // The built-in defaults are for a first try by anybody.
     config_.built_in ? log::debug("agent", "{}", text) : log::warning("agent", "{}", text);
   }
-  // The log begins anew with every start, and so does the epoch of the ids.
-  id_prefix_ = fmt::format("{}-{:x}", agent_id_, start_ms_);
-
-  log_.set_max_bytes(config_.journal.max_bytes);
-  if (config_.journal.durability != "memory" && !config_.built_in)
-    log::info("journal",
-              "this build keeps the log in memory: durability is \"memory\", not \"{}\" max_bytes={}",
-              config_.journal.durability, format_size(config_.journal.max_bytes));
+  open_journal();
   for (const OutputConfig& output : config_.outputs) {
     auto made = make_output(output);
     if (!made.ok()) return Error{made.error()};
@@ -80,6 +73,29 @@ Status Agent::start(Config config) {
   pipeline_.configure(config_.agent);
   read_tags_file(true);
   return start_sources();
+}
+
+// On disk, unless the configuration says memory. One round and the built-in defaults leave the folder of a service that
+// may be running alone.
+void Agent::open_journal() {
+  const JournalConfig& journal = config_.journal;
+  log_.set_max_bytes(journal.max_bytes);
+  if (config_.built_in) return;
+  if (journal.quarantine_max_bytes > 0)
+    quarantine_ = std::make_unique<Quarantine>(clock_, file_system_, config_.agent.state_dir + "/quarantine",
+                                               journal.quarantine_max_bytes);
+  if (setup_.once || journal.durability == "memory") return;
+  decisions_ = std::make_unique<Wakeup>(loop_, [this] { log_.take_decisions(); });
+  JournalOptions options;
+  options.folder = config_.agent.state_dir + "/journal";
+  options.durability = journal.durability == "written" ? Durability::written : Durability::synced;
+  options.max_bytes = journal.max_bytes;
+  options.max_memory = journal.max_memory;
+  options.min_free_share = journal.min_free_share;
+  options.min_free_bytes = journal.min_free_bytes;
+  options.memory_on_disk_error = journal.on_disk_error == "memory";
+  Status opened = log_.open(options, file_system_, [this] { decisions_->send(); });
+  if (!opened.ok()) log::error("journal", "{}", opened.error());
 }
 
 int Agent::run() {
@@ -120,8 +136,8 @@ Result<std::unique_ptr<Output>> Agent::make_output(const OutputConfig& config) {
     return Error{
         fmt::format("{}: error: output {}: {}", to_string(config.position), config.name, descriptor.error())};
   LogReader& reader = log_.add_reader(config.name, when_full(config));
-  return Output::create(reader, clock_, config, **descriptor, {config.name, kVersion, agent_id_}, id_prefix_,
-                        config_.agent.host);
+  return Output::create(reader, clock_, config, **descriptor, {config.name, kVersion, agent_id_}, agent_id_,
+                        config_.agent.host, {}, quarantine_.get());
 }
 
 // Lets an output that is no longer configured deliver what it has, beside everything else.
@@ -188,9 +204,9 @@ Result<std::unique_ptr<riemann::RiemannSource>> Agent::open_riemann(const Rieman
                                                                     bool share_ports) {
   return riemann::RiemannSource::open(
       loop_, clock_, config,
-      [this](Batch&& batch, const std::function<void()>& accepted) {
+      [this](Batch&& batch, const Log::Decided& decided) {
         const auto& tables = config_.riemann;  // none: it is being removed by a reload
-        pipeline_.push(std::move(batch), tables.empty() ? nullptr : &tables[0].tags, accepted);
+        pipeline_.push(std::move(batch), tables.empty() ? nullptr : &tables[0].tags, decided);
       },
       [this] { return log_.blocked(); }, config_.built_in, share_ports);
 }
@@ -278,7 +294,7 @@ void Agent::collect_host(int64_t time_ms) {
   pipeline_.push(std::move(batch));
 }
 
-SelfReport Agent::make_report() const {
+SelfReport Agent::make_report() {
   SelfReport report;
   report.add(self::kInfo, {{"config", config_.hash}, {"version", kVersion}}, Number::integer(1));
   rusage usage{};
@@ -303,6 +319,7 @@ SelfReport Agent::make_report() const {
     host_->report(report);
   }
   for (const auto& [name, output] : outputs_) output->report(report);
+  log_.report(report);
   return report;
 }
 
@@ -440,7 +457,9 @@ void Agent::finish() {
     ReaderSnapshot s = output->reader().snapshot();
     uint64_t left = s.queued + s.in_flight, dropped = 0;
     for (const auto& [reason, n] : s.dropped) dropped += n;
-    if (left > 0) log::warning(name, "records={} were not delivered before the end", left);
+    if (left > 0)
+      log::warning(name, "records={} were not delivered before the end{}", left,
+                   log_.on_disk() ? ": they stay in the journal for the next start" : "");
     if (left > 0 || dropped > 0) once_delivered_ = false;
     if (!output->join_for(0)) {
       log::error(name, "its sink ignores interrupt: ending without it");
@@ -448,9 +467,11 @@ void Agent::finish() {
     }
   }
   int code = setup_.once && !once_delivered_ ? 1 : 0;
+  bool closed = log_.close(kLetGoMs);
+  if (!closed) log::error("journal", "the disk does not answer: ending without it");
   log::info("agent", "stopped");
   // A thread inside a plugin cannot be ended; unwinding under it would crash.
-  if (ignored_interrupt) ::_exit(code);
+  if (ignored_interrupt || !closed) ::_exit(code);
   retiring_.clear();
   outputs_.clear();
   scripts_.reset();
@@ -460,6 +481,7 @@ void Agent::finish() {
   signals_.clear();
   drain_timer_.reset();
   retire_timer_.reset();
+  decisions_.reset();
 }
 
 }  // namespace runnel

@@ -57,6 +57,7 @@ class Agent {
   void retire_output(std::unique_ptr<Output> output, const char* why);
   void sweep_retiring();
   WhenFull when_full(const OutputConfig& output) const;
+  void open_journal();
 
   // sources
   Status start_sources();
@@ -72,7 +73,7 @@ class Agent {
   void on_interval(const Tick& tick);
   void collect_host(int64_t time_ms);
   void flush_statsd(const Tick& tick);
-  SelfReport make_report() const;
+  SelfReport make_report();
   void push_self_metrics(int64_t time_ms);
   void write_metrics_file();
   void push_event(const std::string& key, const std::string& description,
@@ -99,10 +100,13 @@ class Agent {
   const AgentSetup setup_;
   const int64_t start_ms_;
   Config config_;
-  std::string agent_id_, id_prefix_;
+  std::string agent_id_;
 
+  RealFileSystem file_system_;
+  std::unique_ptr<Wakeup> decisions_;  // of the log: batches that are safe, or not
   Log log_;
   Pipeline pipeline_;
+  std::unique_ptr<Quarantine> quarantine_;
   std::map<std::string, std::unique_ptr<Output>> outputs_;
   std::vector<Retiring> retiring_;
 

@@ -40,6 +40,14 @@ const std::vector<Command>& commands() {
        "`list sink NAME` prints the options of a sink: name, type, default, help. NAME may be the absolute "
        "path of\na plugin.\n",
        false, false, 2, list},
+      {"quarantine", "[list | show NAME | replay NAME | drop NAME] [--config FILE]",
+       "records that an output's other side refused",
+       "A file an incident, named OUTPUT.EPOCH-FIRST-LAST; NAME is such a name, an output, or \"all\". `show` prints "
+       "the\nrecords with the answer, a JSON object a line. `replay` sends them to their output again and removes what "
+       "was\ntaken; what is refused again comes back as another file. `drop` removes. The agent may be running.\n"
+       "Exit: 0; 1 where something was refused again, could not be delivered or is not there; 2 for a bad "
+       "configuration.\n",
+       true, false, 2, quarantine},
       {"help", "[COMMAND]", "print help", "", false, false, 1, help},
   };
   return table;
@@ -57,7 +65,7 @@ std::string config_path(const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   std::vector<std::string> words(argv + 1, argv + argc);
-  if (words.empty()) return usage_error("a command is missing: run, check, config, list or help");
+  if (words.empty()) return usage_error("a command is missing: run, check, config, list, quarantine or help");
   if (words[0] == "--version" || words[0] == "-V") {
     fmt::print("runnel {}\n", kVersion);
     return 0;

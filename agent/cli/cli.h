@@ -33,6 +33,7 @@ int run(const Arguments& arguments);
 int check(const Arguments& arguments);
 int config(const Arguments& arguments);
 int list(const Arguments& arguments);
+int quarantine(const Arguments& arguments);
 int help(const Arguments& arguments);
 
 int main(int argc, char** argv);

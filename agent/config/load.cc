@@ -51,7 +51,7 @@ class Loader {
     check_files(section(root, "agent"));
     read_keys(section(root, "journal"), "journal", config_.journal, problems_);
     report_unknown_keys(section(root, "journal"), "journal", key_names<JournalConfig>(), problems_);
-    check_durability(section(root, "journal"));
+    read_min_free(section(root, "journal"));
     read_sources(root, context_, config_);
     read_outputs(root, context_, config_);
   }
@@ -109,14 +109,26 @@ class Loader {
     check("metrics_file", metrics, folder, true, "nothing is written until the folder is there");
   }
 
-  void check_durability(const Node& table) {
-    const Node* node = table.get("durability");
-    if (!node || node->unknown || contains(catalog_.durabilities, config_.journal.durability)) return;
-    problems_.warning(
-        node->position,
-        fmt::format("journal.durability: this build does not have \"{}\" yet (it has {}): what is "
-                    "not delivered when the agent stops is lost",
-                    config_.journal.durability, join(catalog_.durabilities)));
+  // "5%" or "1GiB".
+  void read_min_free(const Node& table) {
+    JournalConfig& journal = config_.journal;
+    const Node* node = table.get("min_free");
+    if (node == nullptr || node->unknown) return;
+    std::string_view text = journal.min_free;
+    std::optional<double> percent;
+    if (text.ends_with('%')) percent = parse_double(text.substr(0, text.size() - 1));
+    auto bytes = parse_size(text);
+    if (percent && *percent >= 0 && *percent <= 90) {
+      journal.min_free_share = *percent / 100;
+      journal.min_free_bytes = 0;
+    } else if (!percent && bytes.ok()) {
+      journal.min_free_share = 0;
+      journal.min_free_bytes = *bytes;
+    } else {
+      problems_.error(node->position, fmt::format("journal.min_free: \"{}\" is neither a share from 0% to 90% nor a size "
+                                                  "(as in \"5%\" or \"1GiB\")",
+                                                  excerpt(text)));
+    }
   }
 
   const Catalog& catalog_;

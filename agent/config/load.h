@@ -27,7 +27,6 @@ struct Catalog {
   std::vector<std::string> sources{"statsd", "scripts", "host", "riemann"};
   std::map<std::string, std::vector<std::string>> listen_schemes{
       {"statsd", {"udp", "tcp", "unix", "unixgram"}}, {"riemann", {"tcp", "udp"}}};
-  std::vector<std::string> durabilities{"memory"};
   std::function<Status(const std::string& filter)>
       check_filter;  // error text names the column inside the filter
 };

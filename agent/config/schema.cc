@@ -16,6 +16,7 @@ constexpr const char* kLogLevels[] = {"debug", "info", "warning", "error", nullp
 constexpr const char* kUnknownKeys[] = {"error", "warn", nullptr};
 constexpr const char* kDurabilities[] = {"synced", "written", "memory", nullptr};
 constexpr const char* kWhenFull[] = {"drop_oldest", "drop_newest", "block", nullptr};
+constexpr const char* kOnDiskError[] = {"memory", "drop", nullptr};
 constexpr const char* kWhenFullOrEmpty[] = {"", "drop_oldest", "drop_newest", "block", nullptr};
 
 constexpr const char* kTagStyles[] = {"any", "dogstatsd", "influx", "librato", "signalfx", nullptr};
@@ -149,6 +150,12 @@ const Key<J> kJournal[] = {
     {"durability", choice(kDurabilities), &J::durability,
      "synced: on disk; written: survives a crash of the agent; memory: neither"},
     {"when_full", choice(kWhenFull), &J::when_full, "for the output that lags; block stalls the inputs"},
+    {"on_disk_error", choice(kOnDiskError), &J::on_disk_error,
+     "what becomes of data that the disk does not take: memory: delivered from there; drop"},
+    {"max_memory", size(kMiB, kTiB), &J::max_memory, "of data that is in memory only, while the disk is ill"},
+    {"min_free", kString, &J::min_free, "of the file system, left alone: \"5%\" or a size"},
+    {"quarantine_max_bytes", size(0, kTiB), &J::quarantine_max_bytes,
+     "of records that an output's other side refused and `runnel quarantine` shows; 0 drops them"},
 };
 
 using O = OutputConfig;

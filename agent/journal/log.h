@@ -1,136 +1,132 @@
 // The log between pipeline and outputs: frozen batches in the order they came, a reader for each output that moves at
-// its own pace. In memory: `[journal] durability = "memory"`. The on-disk journal keeps this interface.
+// its own pace. In memory until open() gives it a folder: then it is a journal on disk (FORMAT.md), of which the newest
+// part is also in memory, so that healthy outputs are served without a read.
 //
-// Threads: append, add/remove_reader from the main thread; a reader's take, settle, give_back and pause from its
-// output's thread; snapshot, poke and close from any. One mutex a log; it is held for pointers and counts, never
-// while something is encoded or written.
+// Threads: append, open, close, take_decisions, add/remove_reader from the main thread; a reader's take, settle,
+// give_back, save and pause from its output's thread; snapshot, poke and close_reader from any. A thread of the log's own
+// writes, syncs and removes files (log_writer.cc). One mutex a log; it is held for pointers and counts, never while
+// something is encoded, written, synced or read back.
 //
-// Bound: a reader may lag by at most max_bytes of batches (what it has taken and not settled included). Batches are
-// shared, so readers that lag together cost the memory once. A full reader follows its own rule and harms no other.
+// Order: a batch is written, then readers get it (a payload can be built again after kill -9), then synced, then
+// acknowledged. Where the disk is slow (1 s) or ill, readers get it all the same, from memory.
+//
+// Bound: a reader may lag by at most max_bytes: of batches in memory, or of segments on disk. Readers that lag together
+// cost it once. A full reader follows its own rule and harms no other.
 //
 // Conservation, in records (samples and events), for each reader and at any moment under the mutex:
-//     appended = delivered + filtered + dropped{reason} + queued + in flight
+//     appended = delivered + filtered + dropped{reason} + quarantined + queued + in flight
+// What a start finds in the journal counts as appended.
 #pragma once
 
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/result.h"
+#include "journal/file_system.h"
+#include "journal/log_reader.h"
 #include "metric/batch.h"
+#include "metric/self_metrics.h"
 
 namespace runnel {
 
-enum class WhenFull { drop_oldest, drop_newest, block };
+enum class Durability { memory, written, synced };
 
-// Records [first, last) of a batch: indices, samples before events.
-struct RecordRange {
-  uint32_t first = 0, last = 0;
-  uint32_t size() const { return last - first; }
+struct JournalOptions {
+  std::string folder;
+  Durability durability = Durability::synced;  // what `safe` means: see append
+  int64_t max_bytes = 256 << 20;
+  int64_t max_memory = 32 << 20;  // of batches that are in memory only, because the disk does not take them
+  double min_free_share = 0.05;   // of the file system, left alone
+  int64_t min_free_bytes = 0;     // the larger of both
+  bool memory_on_disk_error = true;  // false: what the disk does not take is dropped
+  // What tests shorten.
+  int64_t segment_bytes = 8 << 20;  // at most an eighth of max_bytes
+  int64_t tail_bytes = 4 << 20;     // of synced batches that stay in memory for readers that are a little behind
+  int64_t sync_ms = 1000;           // for batches that nobody waits for
+  int64_t retry_ms = 1000;          // while the disk is ill
 };
 
-// A frozen batch with the sequence number of its first record; the others follow. Numbers start at 1 and have no gaps.
-struct LogEntry {
+// A batch that is in memory.
+struct LogSlot {
   uint64_t first = 0;
-  int64_t appended_mono_ns = 0;
+  uint32_t records = 0;
+  int64_t appended_mono_ns = 0, time_ms = 0;
   size_t bytes = 0;
   std::shared_ptr<const Batch> batch;
-  std::vector<RecordRange> ranges;  // what the reader has still to settle, ascending; at first all of it
-  uint64_t records() const;         // in `ranges`
+  uint64_t end() const { return first + records; }
 };
 
-// What became of records that were taken. Their sum is how many leave "in flight".
-struct Settlement {
-  uint64_t delivered = 0, filtered = 0;
-  std::map<std::string, uint64_t> dropped;  // by reason
-  uint64_t sum() const;
-};
-
-// Entries of which a settlement was the last of all records: the reader lets go of their memory.
-struct Freed {
-  size_t entries = 0, bytes = 0;
-};
-
-struct ReaderSnapshot {
-  uint64_t appended = 0, delivered = 0, filtered = 0, queued = 0, in_flight = 0;
-  std::map<std::string, uint64_t> dropped;
-  size_t bytes = 0;
-  double lag_s = 0;  // age of the oldest record that is not settled; 0: none
-};
-
-class Log;
-
-class LogReader {
- public:
-  // The next entry, in flight from now on; nothing when `wait_ns` have passed, on poke and on close. wait 0: no wait.
-  std::optional<LogEntry> take(int64_t wait_ns);
-  // Records of entries that were taken, in any portions and order. Entries are freed in the order they were taken.
-  void settle(const Settlement& done, const Freed& freed);
-  // Puts back a taken entry, its `ranges` cut to what is not settled; newest first, so that the next take returns the
-  // oldest. For outputs that are replaced on reload.
-  void give_back(LogEntry entry);
-  // Sleeps until `wait_ns` have passed or somebody pokes: back-off that a reload or a stop cuts short. True: poked.
-  bool pause(int64_t wait_ns);
-  void poke();
-
-  ReaderSnapshot snapshot() const;
-  const std::string& name() const { return name_; }
-  void set_when_full(WhenFull when_full);
-
- private:
-  friend class Log;
-  LogReader(Log& log, std::string name, WhenFull when_full)
-      : log_(log), name_(std::move(name)), when_full_(when_full) {}
-  void drop_front(const char* reason);
-
-  Log& log_;
-  const std::string name_;
-  WhenFull when_full_;
-  std::condition_variable wake_;
-  bool poked_ = false;
-  bool closed_ = false;
-  std::deque<LogEntry> queue_;
-  std::deque<int64_t> taken_ages_;  // appended_mono_ns of entries in flight, oldest first
-  uint64_t appended_ = 0, delivered_ = 0, filtered_ = 0, queued_ = 0, in_flight_ = 0;
-  std::map<std::string, uint64_t> dropped_;
-  size_t queued_bytes_ = 0, in_flight_bytes_ = 0;
-};
+struct Journal;  // journal_state.h
 
 class Log {
  public:
-  Log(const Clock& clock, int64_t max_bytes) : clock_(clock), max_bytes_(max_bytes) {}
+  // Called from the main thread, within append or take_decisions: true once the batch is as safe as the durability says,
+  // false when it will not be and the sender should send it again.
+  using Decided = std::function<void(bool safe)>;
+
+  Log(const Clock& clock, int64_t max_bytes);
+  ~Log();
   Log(const Log&) = delete;
 
-  // Freezes the batch and hands it to every reader. `on_accepted` is called (here, or later from the main thread) when
-  // the log has made the batch as safe as its durability says: what a source that acknowledges waits for.
-  uint64_t append(Batch batch, const std::function<void()>& on_accepted = {});
+  // Makes it a journal, with what the folder holds; once, before readers are added. An error is for the operator to
+  // mend: the log goes on in memory, as after a disk error, and tries the folder again. `on_decisions` is called from the
+  // log's thread: have take_decisions called.
+  Status open(const JournalOptions& options, FileSystem& fs, std::function<void()> on_decisions);
+  void take_decisions();
+  // No append follows. Writes and syncs what is there; false: not within that time, the disk hangs.
+  bool close(int64_t wait_ms);
+
+  // Freezes the batch and hands it to every reader; returns the sequence of its first record. With `decided`, and a disk
+  // that is ill, nothing is appended (0): the sender is told to send it again.
+  uint64_t append(Batch batch, const Decided& decided = {});
 
   // True while a reader with WhenFull::block is full: sources that can wait should. What is appended all the same is
   // taken, so that what a source has already read is not lost.
   bool blocked() const;
 
-  // A new reader starts with the next batch; one of that name that exists goes on where it stands, open again.
+  // A new reader starts with the next batch, at the start of the agent with what the journal holds for it; one of that
+  // name that exists goes on where it stands, open again.
   LogReader& add_reader(const std::string& name, WhenFull when_full);
   LogReader* find_reader(const std::string& name);
   void close_reader(const std::string& name);   // it gets no further batches, and delivers what it has
   void remove_reader(const std::string& name);  // its thread has ended; what it had not delivered is gone
 
   void set_max_bytes(int64_t max_bytes);
+  void report(SelfReport& report);  // of the journal; once an interval
+  bool on_disk() const { return journal_ != nullptr; }
 
  private:
   friend class LogReader;
+  friend struct JournalThread;
+
+  // log.cc; all of them under the mutex
+  LogSlot* find_slot(uint64_t sequence);
+  uint64_t count(const LogReader& reader, uint64_t from, uint64_t to) const;
+  void move_on(LogReader& reader, uint64_t to, const char* reason);
+  void make_room_in_memory(LogReader& reader, size_t bytes);
+  bool ready(const LogSlot& slot) const;
+  bool needs(const LogReader& reader, uint64_t first, uint64_t end) const;
+  void evict();
+  int64_t held_on_disk(const LogReader& reader) const;
+  bool ill() const;
+  void adopt(const struct Recovered& found, const std::map<std::string, Cursor>& cursors);  // log_writer.cc
+
   const Clock& clock_;
   mutable std::mutex mutex_;
   int64_t max_bytes_;
   uint64_t next_ = 1;
+  uint64_t epoch_ = 0;  // of what is appended now
+  std::deque<LogSlot> tail_;
+  size_t tail_bytes_ = 0;
   std::map<std::string, std::unique_ptr<LogReader>> readers_;
+  std::unique_ptr<Journal> journal_;
 };
 
 }  // namespace runnel

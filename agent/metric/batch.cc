@@ -128,6 +128,28 @@ void Batch::set_event_tags(Event& event, const std::vector<std::string_view>& ta
   for (std::string_view tag : tags) event_tags.push_back(string(tag));
 }
 
+void Batch::copy_record(const Batch& from, size_t record) {
+  if (record < from.samples.size()) {
+    Sample sample = from.samples[record];
+    sample.series = series_bytes(from.view(sample.series).bytes());
+    sample.unit = string(from.view(sample.unit));
+    sample.origin = origin(from.origins[sample.origin]);
+    if (sample.kind == Kind::distribution)
+      sample.distribution = add_distribution(from.distributions[sample.distribution]);
+    add(sample);
+    return;
+  }
+  Event event = from.events[record - from.samples.size()];
+  std::vector<std::string_view> tags;
+  for (uint32_t i = 0; i < event.tag_count; i++) tags.push_back(from.view(from.event_tags[event.tags + i]));
+  event.series = series_bytes(from.view(event.series).bytes());
+  event.state = string(from.view(event.state));
+  event.description = string(from.view(event.description));
+  event.origin = origin(from.origins[event.origin]);
+  set_event_tags(event, tags);
+  add(event);
+}
+
 size_t Batch::bytes() const {
   return sizeof *this + arena_.capacity() + samples.capacity() * sizeof(Sample) +
          events.capacity() * sizeof(Event) + origins.size() * sizeof(Origin) +

@@ -154,6 +154,7 @@ class Batch {
   void add(const Event& event) { events.push_back(event); }
   uint32_t add_distribution(Distribution d);
   void set_event_tags(Event& event, const std::vector<std::string_view>& tags);
+  void copy_record(const Batch& from, size_t record);  // `record`: an index, samples before events
 
   SeriesView view(SeriesRef ref) const { return SeriesView(arena_.data() + ref.offset); }
   std::string_view view(StringRef ref) const { return {arena_.data() + ref.offset, ref.size}; }

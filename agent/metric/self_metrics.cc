@@ -30,15 +30,21 @@ std::string prometheus_label(std::string_view value) {
 }  // namespace
 
 void SelfReport::add(const SelfMetric& metric, std::initializer_list<Tag> tags, Number value) {
-  Row row{metric, {}, value};
+  Row row{metric, {}, value, {}};
   for (Tag tag : tags) row.tags.emplace_back(tag.key, tag.value);
   rows_.push_back(std::move(row));
+}
+
+void SelfReport::add_distribution(const SelfMetric& metric, std::initializer_list<Tag> tags,
+                                  Distribution value) {
+  add(metric, tags, Number());
+  rows_.back().distribution = std::move(value);
 }
 
 void SelfReport::add_foreign(std::string_view name, Kind kind,
                              std::vector<std::pair<std::string, std::string>> tags, double value) {
   foreign_names_.emplace_back(name);
-  rows_.push_back({{foreign_names_.back(), kind, "", "reported by a sink"}, std::move(tags), value});
+  rows_.push_back({{foreign_names_.back(), kind, "", "reported by a sink"}, std::move(tags), value, {}});
 }
 
 void SelfReport::to_batch(Batch& batch, int64_t time_ms, int64_t start_ms) const {
@@ -53,6 +59,7 @@ void SelfReport::to_batch(Batch& batch, int64_t time_ms, int64_t start_ms) const
     sample.time_ms = time_ms;
     if (sample.kind == Kind::total) sample.start_ms = start_ms;
     sample.value = row.value;
+    if (sample.kind == Kind::distribution) sample.distribution = batch.add_distribution(row.distribution);
     batch.add(sample);
   }
 }
@@ -69,21 +76,32 @@ std::string SelfReport::to_prometheus() const {
     std::string name = prometheus_name(row->metric.name);
     if (row->metric.name != last) {
       last = row->metric.name;
-      fmt::format_to(std::back_inserter(out), "# HELP {0} {1}\n# TYPE {0} {2}\n", name, row->metric.help,
-                     row->metric.kind == Kind::gauge ? "gauge" : "counter");
+      std::string_view type = row->metric.kind == Kind::gauge          ? "gauge"
+                              : row->metric.kind == Kind::distribution ? "summary"
+                                                                       : "counter";
+      fmt::format_to(std::back_inserter(out), "# HELP {0} {1}\n# TYPE {0} {2}\n", name, row->metric.help, type);
     }
-    out += name;
-    char separator = '{';
-    for (const auto& [key, value] : row->tags) {
-      fmt::format_to(std::back_inserter(out), "{}{}=\"{}\"", separator, prometheus_name(key),
+    std::string labels;
+    for (const auto& [key, value] : row->tags)
+      fmt::format_to(std::back_inserter(labels), "{}{}=\"{}\"", labels.empty() ? "" : ",", prometheus_name(key),
                      prometheus_label(value));
-      separator = ',';
-    }
-    if (!row->tags.empty()) out += '}';
-    if (row->value.is_integer()) {
-      fmt::format_to(std::back_inserter(out), " {}\n", row->value.as_integer());
+    auto line = [&](std::string_view suffix, const std::string& inside, const std::string& value) {
+      out += name;
+      out += suffix;
+      if (!inside.empty()) fmt::format_to(std::back_inserter(out), "{{{}}}", inside);
+      fmt::format_to(std::back_inserter(out), " {}\n", value);
+    };
+    if (row->metric.kind == Kind::distribution) {
+      // A summary of the last interval.
+      for (const auto& [p, value] : row->distribution.percentiles)
+        line("", fmt::format("{}{}quantile=\"{}\"", labels, labels.empty() ? "" : ",", p / 100),
+             fmt::format("{}", value));
+      line("_sum", labels, fmt::format("{}", row->distribution.sum));
+      line("_count", labels, fmt::format("{}", row->distribution.count));
     } else {
-      fmt::format_to(std::back_inserter(out), " {}\n", row->value.as_double());
+      line("", labels,
+           row->value.is_integer() ? fmt::format("{}", row->value.as_integer())
+                                   : fmt::format("{}", row->value.as_double()));
     }
   }
   return out;

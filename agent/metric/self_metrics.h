@@ -19,7 +19,7 @@ namespace runnel {
 
 struct SelfMetric {
   std::string_view name;
-  Kind kind;  // total or gauge
+  Kind kind;  // total, gauge or distribution
   std::string_view unit;
   std::string_view help;
 };
@@ -46,6 +46,26 @@ inline constexpr SelfMetric kOutputRetries{"runnel.output.retries", Kind::total,
                                            "sends that had to be repeated"};
 inline constexpr SelfMetric kOutputLag{"runnel.output.lag", Kind::gauge, "s",
                                        "age of the oldest record not delivered"};
+inline constexpr SelfMetric kOutputQuarantined{"runnel.output.quarantined", Kind::total, "1",
+                                               "records the other side refused, put aside"};
+inline constexpr SelfMetric kOutputTimeToFull{"runnel.output.time_to_full", Kind::gauge, "s",
+                                              "until the journal is full for it, at the present rate"};
+inline constexpr SelfMetric kJournalBytes{"runnel.journal.bytes", Kind::gauge, "By", "size of the segments"};
+inline constexpr SelfMetric kJournalSegments{"runnel.journal.segments", Kind::gauge, "1", "segment files"};
+inline constexpr SelfMetric kJournalMemory{"runnel.journal.memory", Kind::gauge, "By",
+                                           "batches of the log that are in memory"};
+inline constexpr SelfMetric kJournalWritten{"runnel.journal.written", Kind::total, "By",
+                                            "bytes written to segments"};
+inline constexpr SelfMetric kJournalDamaged{"runnel.journal.damaged", Kind::total, "1",
+                                            "records found damaged"};
+inline constexpr SelfMetric kJournalErrors{"runnel.journal.errors", Kind::total, "1",
+                                           "writes and syncs that failed"};
+inline constexpr SelfMetric kJournalRefused{"runnel.journal.refused", Kind::total, "1",
+                                            "records refused because the disk does not take them"};
+inline constexpr SelfMetric kJournalOnDisk{"runnel.journal.on_disk", Kind::gauge, "1",
+                                           "1; 0 while the disk is ill and the log goes on in memory"};
+inline constexpr SelfMetric kJournalSync{"runnel.journal.sync", Kind::distribution, "s",
+                                         "how long fdatasync took"};
 inline constexpr SelfMetric kOutputBytes{"runnel.output.bytes", Kind::total, "By",
                                          "payload bytes handed to the sink"};
 inline constexpr SelfMetric kSocketDrops{"runnel.socket.drops", Kind::total, "1",
@@ -84,8 +104,10 @@ class SelfReport {
     SelfMetric metric;
     std::vector<std::pair<std::string, std::string>> tags;
     Number value;
+    Distribution distribution;  // where the kind is that
   };
   void add(const SelfMetric& metric, std::initializer_list<Tag> tags, Number value);
+  void add_distribution(const SelfMetric& metric, std::initializer_list<Tag> tags, Distribution value);
   // A sink's or module's own metric, through the host callback of the plugin ABI.
   void add_foreign(std::string_view name, Kind kind, std::vector<std::pair<std::string, std::string>> tags,
                    double value);

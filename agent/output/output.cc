@@ -25,7 +25,8 @@ constexpr int64_t kMinPayload = 1024;
 Result<std::unique_ptr<Output>> Output::create(LogReader& reader, const Clock& clock,
                                                const OutputConfig& config, const runnel_sink& descriptor,
                                                const SinkIdentity& identity, const std::string& id_prefix,
-                                               const std::string& host, const OutputTimes& times) {
+                                               const std::string& host, const OutputTimes& times,
+                                               Quarantine* quarantine) {
   auto wrong = [&](const std::string& text) {
     return Error{fmt::format("{}: error: output {}: {}", to_string(config.position), config.name, text)};
   };
@@ -46,7 +47,7 @@ Result<std::unique_ptr<Output>> Output::create(LogReader& reader, const Clock& c
   parts.want_records = (*sink)->wants_records();
   parts.id_prefix = id_prefix;
   return std::unique_ptr<Output>(
-      new Output(reader, clock, config, std::move(*sink), PayloadBuilder(std::move(parts)), host, times));
+      new Output(reader, clock, config, std::move(*sink), PayloadBuilder(std::move(parts)), host, times, quarantine));
 }
 
 void Output::start() {
@@ -59,7 +60,8 @@ void Output::start() {
 }
 
 Output::Output(LogReader& reader, const Clock& clock, const OutputConfig& config, std::unique_ptr<Sink> sink,
-               PayloadBuilder builder, const std::string& host, const OutputTimes& times)
+               PayloadBuilder builder, const std::string& host, const OutputTimes& times,
+               Quarantine* quarantine)
     : reader_(reader),
       clock_(clock),
       config_(config),
@@ -68,6 +70,7 @@ Output::Output(LogReader& reader, const Clock& clock, const OutputConfig& config
       splay_ms_(config.splay_ms > 0
                     ? static_cast<int64_t>(hash_bytes(host) % static_cast<uint64_t>(config.splay_ms))
                     : 0),
+      quarantine_(quarantine),
       builder_(std::move(builder)),
       backoff_(times.backoff_base_ms, times.backoff_cap_ms, hash_bytes(host + config.name)),
       limit_(clock, 60'000),
@@ -115,6 +118,7 @@ void Output::report(SelfReport& report) const {
   report.add(self::kOutputAppended, {{"output", name}}, whole(s.appended));
   report.add(self::kOutputDelivered, {{"output", name}}, whole(s.delivered));
   report.add(self::kOutputFiltered, {{"output", name}}, whole(s.filtered));
+  report.add(self::kOutputQuarantined, {{"output", name}}, whole(s.quarantined));
   report.add(self::kOutputQueued, {{"output", name}}, whole(s.queued));
   report.add(self::kOutputInFlight, {{"output", name}}, whole(s.in_flight));
   for (const auto& [reason, n] : s.dropped)
@@ -127,6 +131,7 @@ void Output::report(SelfReport& report) const {
 
 void Output::run() {
   pthread_setname_np(pthread_self(), ("out-" + config_.name).substr(0, 15).c_str());
+  resumed_ = reader_.in_flight();
   while (!abandoned_) {
     Selection whole = gather();
     if (whole.portions.empty()) {
@@ -148,6 +153,7 @@ Selection Output::gather() {
   taken_.clear();
   int64_t deadline = 0;
   bool full = false;
+  std::optional<InFlight> again = std::exchange(resumed_, std::nullopt);
   while (!full && !abandoned_) {
     if (reopen_.exchange(false)) reopen_now();
     std::optional<LogEntry> entry = std::exchange(carry_, std::nullopt);
@@ -161,27 +167,45 @@ Selection Output::gather() {
         continue;
       }
     }
-    if (taken_.empty()) deadline = clock_.mono_ns() + (config_.batch.max_age_ms + splay_ms_) * kMs;
+    if (taken_.empty()) {
+      deadline = clock_.mono_ns() + (config_.batch.max_age_ms + splay_ms_) * kMs;
+      // Gone meanwhile (the log was full, damage): then there is nothing to be sent again.
+      if (again && (entry->epoch != again->epoch || entry->first + entry->ranges.front().first > again->last)) again.reset();
+    } else if (entry->epoch != taken_.back().epoch) {
+      carry_ = std::move(entry);  // a payload is of one epoch: its id has but one
+      break;
+    }
     taken_.push_back(*entry);
     LogEntry rest = *entry;
     rest.ranges.clear();
     for (RecordRange range : entry->ranges) {
-      uint32_t n = builder_.add(*entry, range, config_.batch.max_events, max_bytes_);
+      uint32_t n = 0;
+      if (!again) {
+        n = builder_.add(*entry, range, config_.batch.max_events, max_bytes_);
+      } else if (entry->first + range.first <= again->last) {
+        RecordRange inside = range;
+        inside.last = static_cast<uint32_t>(std::min<uint64_t>(range.last, again->last + 1 - entry->first));
+        n = builder_.add(*entry, inside, INT64_MAX, INT64_MAX);
+      }
       if (n < range.size()) rest.ranges.push_back({range.first + n, range.last});
     }
+    bool whole = again && entry->first + entry->ranges.back().last > again->last;
     if (!rest.ranges.empty()) carry_ = std::move(rest);
-    full = carry_ || static_cast<int64_t>(builder_.encoded()) >= config_.batch.max_events ||
-           static_cast<int64_t>(builder_.bytes()) >= max_bytes_;
+    full = carry_ || whole ||
+           (!again && (static_cast<int64_t>(builder_.encoded()) >= config_.batch.max_events ||
+                       static_cast<int64_t>(builder_.bytes()) >= max_bytes_));
   }
   Settlement met;
   met.filtered = builder_.filtered();
   if (builder_.unencodable() > 0) met.dropped["unencodable"] = builder_.unencodable();
   if (met.sum() > 0) reader_.settle(met, {});
   Selection whole = builder_.select([](size_t) { return true; });
-  if (whole.portions.empty()) {
+  if (again) whole.path = again->path;
+  if (whole.portions.empty() && !taken_.empty()) {
     // All of it was filtered: let go of the entries (but for one that is carried on).
     std::vector<Item> nothing;
     give_back(nothing, {});
+    save_after();
   }
   return whole;
 }
@@ -208,7 +232,10 @@ void Output::deliver(Selection whole) {
     Item item = std::move(work.back());
     work.pop_back();
     Verdict verdict = Verdict::abandoned;
-    if (wait(item.wait_ms)) verdict = send(item, work);
+    if (wait(item.wait_ms)) {
+      save_before(item, work, doubtful, rejected);
+      verdict = send(item, work);
+    }
     switch (verdict) {
       case Verdict::done:
         break;
@@ -220,11 +247,11 @@ void Output::deliver(Selection whole) {
         return;
       case Verdict::split:
         if (item.selection.records() == 1) {
-          drop(item.selection, "too_large", last_message_);
+          put_aside(item.selection, "too_large", last_message_);
         } else {
           auto [first, second] = item.selection.halves();
-          work.push_back({std::move(second)});
-          work.push_back({std::move(first)});
+          work.push_back({std::move(second), 0, false, item.whole});
+          work.push_back({std::move(first), 0, false, item.whole});
         }
         break;
       case Verdict::reject:
@@ -232,10 +259,10 @@ void Output::deliver(Selection whole) {
         rejection = last_message_;
         if (item.selection.records() > 1 && requests < kRejectRequests) {
           auto [first, second] = item.selection.halves();
-          work.push_back({std::move(second)});
-          work.push_back({std::move(first)});
+          work.push_back({std::move(second), 0, false, item.whole});
+          work.push_back({std::move(first), 0, false, item.whole});
         } else if (!asked_again && !some_passed()) {
-          doubtful.push_back({std::move(item.selection)});
+          doubtful.push_back({std::move(item.selection), 0, false, item.whole});
         } else {
           rejected.portions.insert(rejected.portions.end(), item.selection.portions.begin(),
                                    item.selection.portions.end());
@@ -248,7 +275,7 @@ void Output::deliver(Selection whole) {
                              item.selection.portions.end());
   if (!rejected.portions.empty()) {
     if (some_passed()) {
-      drop(rejected, "rejected", rejection);
+      put_aside(rejected, "rejected", rejection);
     } else {
       failures_++;
       log::error(config_.name,
@@ -265,6 +292,31 @@ void Output::deliver(Selection whole) {
   }
   std::vector<Item> nothing;
   give_back(nothing, {});
+  save_after();
+}
+
+// Before it is sent: the item as what is in flight, and everything before the first open record as settled. A part that
+// is not a run (single samples of a payload, to be sent again) counts as the run that it was cut out of.
+void Output::save_before(Item& item, const std::vector<Item>& work, const std::vector<Item>& doubtful,
+                         const Selection& rejected) {
+  const Selection& part = item.selection;
+  if (part.path.find_first_not_of("01t") == std::string::npos || item.whole.first == 0)
+    item.whole = {part.portions.front().entry.epoch, part.first(), part.last(), part.path};
+  uint64_t position = item.whole.first;
+  for (const auto* items : {&work, &doubtful})
+    for (const Item& other : *items)
+      position = std::min(position, other.whole.first != 0 ? other.whole.first : other.selection.first());
+  for (const Portion& portion : rejected.portions)
+    position = std::min(position, portion.entry.first + portion.entry.ranges.front().first);
+  reader_.save(position, item.whole);
+}
+
+void Output::save_after() {
+  if (carry_) {
+    reader_.save(carry_->first + carry_->ranges.front().first, std::nullopt);
+  } else {
+    reader_.save_at_rest();
+  }
 }
 
 // Sends until the sink has decided. What it answered for single samples becomes further work.
@@ -296,7 +348,7 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
     bool mixed =
         std::any_of(samples.begin(), samples.end(), [&](uint8_t s) { return s != 0 && s != outcome; });
     if (mixed) {
-      by_sample(answer, outcome, work);
+      by_sample(answer, outcome, item.whole, work);
       return Verdict::done;
     }
     switch (outcome) {
@@ -347,7 +399,8 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
   }
 }
 
-void Output::by_sample(const runnel_answer& answer, runnel_outcome whole, std::vector<Item>& work) {
+void Output::by_sample(const runnel_answer& answer, runnel_outcome whole, const InFlight& whole_run,
+                       std::vector<Item>& work) {
   auto outcome_of = [&](size_t i) {
     int outcome = answer.samples[i] != 0 ? answer.samples[i] : static_cast<int>(whole);
     // A sink that answers nonsense has not said that it delivered.
@@ -360,7 +413,7 @@ void Output::by_sample(const runnel_answer& answer, runnel_outcome whole, std::v
   done.delivered = chosen(RUNNEL_DELIVERED).records();
   if (done.delivered > 0) reader_.settle(done, {});
   if (Selection rejected = chosen(RUNNEL_REJECT); !rejected.portions.empty())
-    drop(rejected, "rejected", answer.message);
+    put_aside(rejected, "rejected", answer.message);
   // Each group is a payload of its own, with an id of its own.
   struct {
     runnel_outcome outcome;
@@ -378,18 +431,18 @@ void Output::by_sample(const runnel_answer& answer, runnel_outcome whole, std::v
     if (rest.portions.empty()) continue;
     if (group.outcome == RUNNEL_SPLIT) {
       if (rest.records() == 1) {
-        drop(rest, "too_large", answer.message);
+        put_aside(rest, "too_large", answer.message);
         continue;
       }
       auto [first, second] = rest.halves();
-      work.push_back({std::move(second)});
-      work.push_back({std::move(first)});
+      work.push_back({std::move(second), 0, false, whole_run});
+      work.push_back({std::move(first), 0, false, whole_run});
       continue;
     }
     retries_++;
     tell_failure("not delivered in part, trying again", group.wait_ms, answer.message);
     rest.path = fmt::format("{}{}", group.path, ++parts_sent_);
-    work.push_back({std::move(rest), group.wait_ms});
+    work.push_back({std::move(rest), group.wait_ms, false, whole_run});
   }
 }
 
@@ -432,9 +485,19 @@ void Output::give_back(std::vector<Item>& work, const Selection& rejected) {
   }
 }
 
-void Output::drop(const Selection& selection, const char* reason, const std::string& message) {
+// What the other side will not take: to quarantine, where an operator finds it with the answer.
+void Output::put_aside(const Selection& selection, const char* reason, const std::string& message) {
+  if (quarantine_ != nullptr) {
+    Status put = quarantine_->put(config_.name, selection, reason, message);
+    if (put.ok()) return drop(selection, reason, message, true);
+    if (limit_.allow("quarantine")) log::error(config_.name, "quarantine: {}: dropped instead", put.error());
+  }
+  drop(selection, reason, message);
+}
+
+void Output::drop(const Selection& selection, const char* reason, const std::string& message, bool quarantined) {
   Settlement done;
-  done.dropped[reason] = selection.records();
+  (quarantined ? done.quarantined : done.dropped[reason]) = selection.records();
   reader_.settle(done, {});
   auto held = limit_.allow(reason);
   if (!held) return;
@@ -445,8 +508,8 @@ void Output::drop(const Selection& selection, const char* reason, const std::str
                                                   : batch.events[index - batch.samples.size()].series;
   std::string key;
   append_series_key(key, batch.view(series));
-  log::error(config_.name, "dropped records={} reason={} source={} first=\"{}\" message=\"{}\"{}",
-             selection.records(), reason, batch.source(), excerpt(key, 200), excerpt(message, 300),
+  log::error(config_.name, "{} records={} reason={} source={} first=\"{}\" message=\"{}\"{}",
+             quarantined ? "quarantined" : "dropped", selection.records(), reason, batch.source(), excerpt(key, 200), excerpt(message, 300),
              *held > 0 ? fmt::format(" like_it={}", *held) : "");
 }
 

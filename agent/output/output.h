@@ -6,9 +6,13 @@
 //   delivered  settled
 //   retry      again after the time the sink names (at most 5 min), else a full-jitter back-off from 0.5 s to 60 s
 //   hold       again every 60 s and on reload; nothing is dropped
-//   split      in halves; a single record that is too large is dropped (too_large)
-//   reject     in halves, at most 32 requests a payload, and only what is left is dropped (rejected). Where nothing of
-//              the payload passes, the back end is wrong and not the data: the output holds
+//   split      in halves; a single record that is too large goes the way of a rejected one (too_large)
+//   reject     in halves, at most 32 requests a payload, and only what is left goes to quarantine (without one, or where it
+//              is full, it is dropped: rejected). Where nothing of the payload passes, the back end is wrong and not
+//              the data: the output holds
+//
+// What is sent next is saved with the reader before it is sent, and what is settled after it (journal/cursor.h). A payload
+// that was in flight when the output or the agent ended is sent again first: the same records under the same id.
 //
 // Threads: the methods belong to the loop's thread, apart from the private ones, which the output's thread runs.
 #pragma once
@@ -30,6 +34,7 @@
 #include "journal/log.h"
 #include "metric/self_metrics.h"
 #include "output/payload.h"
+#include "output/quarantine.h"
 #include "output/sink.h"
 
 namespace runnel {
@@ -44,11 +49,12 @@ struct OutputTimes {
 
 class Output {
  public:
-  // `id_prefix`: agent id and epoch, for idempotency ids. `host`: fixes the splay.
+  // `id_prefix`: agent id, for idempotency ids. `host`: fixes the splay. `quarantine` may be null; it outlives the output.
   static Result<std::unique_ptr<Output>> create(LogReader& reader, const Clock& clock,
                                                 const OutputConfig& config, const runnel_sink& descriptor,
                                                 const SinkIdentity& identity, const std::string& id_prefix,
-                                                const std::string& host, const OutputTimes& times = {});
+                                                const std::string& host, const OutputTimes& times = {},
+                                                Quarantine* quarantine = nullptr);
   void start();  // the thread; until then the instance only exists, so that a reload can still be called off
   ~Output();     // abandon() and a join without limit, where the thread still runs
   Output(const Output&) = delete;
@@ -68,20 +74,26 @@ class Output {
     Selection selection;
     int64_t wait_ms = 0;  // before it is sent
     bool built = false;   // the builder holds its payload
+    InFlight whole{};     // the run of records without a hole that it is, or was cut out of
   };
   enum class Verdict { done, split, reject, abandoned };
 
   Output(LogReader& reader, const Clock& clock, const OutputConfig& config, std::unique_ptr<Sink> sink,
-         PayloadBuilder builder, const std::string& host, const OutputTimes& times);
+         PayloadBuilder builder, const std::string& host, const OutputTimes& times, Quarantine* quarantine);
   void run();
   Selection gather();
   void deliver(Selection whole);
   Verdict send(Item& item, std::vector<Item>& work);
-  void by_sample(const runnel_answer& answer, runnel_outcome whole, std::vector<Item>& work);
+  void by_sample(const runnel_answer& answer, runnel_outcome whole, const InFlight& whole_run,
+                 std::vector<Item>& work);
   bool wait(int64_t ms);  // false: abandoned
+  void save_before(Item& item, const std::vector<Item>& work, const std::vector<Item>& doubtful,
+                   const Selection& rejected);
+  void save_after();
   void reopen_now();
   void give_back(std::vector<Item>& work, const Selection& rejected);
-  void drop(const Selection& selection, const char* reason, const std::string& message);
+  void put_aside(const Selection& selection, const char* reason, const std::string& message);
+  void drop(const Selection& selection, const char* reason, const std::string& message, bool quarantined = false);
   void tell_failure(const char* what, int64_t wait_ms, const std::string& message);
   void tell_delivered();
 
@@ -91,6 +103,7 @@ class Output {
   const OutputTimes times_;
   std::unique_ptr<Sink> sink_;
   const int64_t splay_ms_;
+  Quarantine* const quarantine_;
 
   std::atomic<bool> draining_{false}, abandoned_{false}, reopen_{false};
   std::atomic<uint64_t> retries_{0}, bytes_{0};
@@ -103,6 +116,7 @@ class Output {
   Backoff backoff_;
   LogLimit limit_;
   std::optional<LogEntry> carry_;  // the rest of an entry that did not fit into the last payload
+  std::optional<InFlight> resumed_;  // what was in flight before this output: the next payload
   std::vector<LogEntry> taken_;    // entries of the payload under way, in order
   int64_t max_bytes_;              // shrinks when the other side says that a payload is too large
   int failures_ = 0;               // in a row

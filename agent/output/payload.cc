@@ -28,6 +28,14 @@ uint64_t Selection::records() const {
   return n;
 }
 
+uint64_t Selection::first() const {
+  return portions.front().entry.first + portions.front().entry.ranges.front().first;
+}
+
+uint64_t Selection::last() const {
+  return portions.back().entry.first + portions.back().entry.ranges.back().last - 1;
+}
+
 std::pair<Selection, Selection> Selection::halves() const {
   uint64_t left = records() / 2;
   std::pair<Selection, Selection> result;
@@ -124,8 +132,8 @@ Status PayloadBuilder::finish(std::string_view path) {
   parts_.encoder->end(text_);
   auto sequence = [&](const Encoded& encoded) { return entries_[encoded.entry].first + encoded.record; };
   id_ = encoded_.empty() ? parts_.id_prefix
-                         : fmt::format("{}-{}-{}", parts_.id_prefix, sequence(encoded_.front()),
-                                       sequence(encoded_.back()));
+                         : fmt::format("{}-{:x}-{}-{}", parts_.id_prefix, entries_.front().epoch,
+                                       sequence(encoded_.front()), sequence(encoded_.back()));
   if (!path.empty()) fmt::format_to(std::back_inserter(id_), "-{}", path);
   payload_ = {};
   payload_.struct_size = sizeof payload_;

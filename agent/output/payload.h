@@ -28,6 +28,7 @@ struct Selection {
   std::vector<Portion> portions;
   std::string path;
   uint64_t records() const;
+  uint64_t first() const, last() const;            // sequence numbers; not of an empty one
   std::pair<Selection, Selection> halves() const;  // of at least two records
 };
 
@@ -38,7 +39,7 @@ class PayloadBuilder {
     std::unique_ptr<Compressor> compressor;
     Filter filter;
     bool want_records = false;
-    std::string id_prefix;  // agent id and epoch
+    std::string id_prefix;  // agent id
   };
   explicit PayloadBuilder(Parts parts);
 

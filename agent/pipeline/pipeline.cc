@@ -33,9 +33,9 @@ std::vector<Pipeline::Added> Pipeline::added_tags(const StringMap* source_tags) 
   return added;
 }
 
-void Pipeline::push(Batch batch, const StringMap* source_tags, const std::function<void()>& on_accepted) {
+void Pipeline::push(Batch batch, const StringMap* source_tags, const Log::Decided& decided) {
   if (batch.empty()) {
-    if (on_accepted) on_accepted();
+    if (decided) decided(true);
     return;
   }
   bool none = file_tags_.empty() && tags_.empty() && pinned_.empty() &&
@@ -59,7 +59,7 @@ void Pipeline::push(Batch batch, const StringMap* source_tags, const std::functi
     if (sample.time_ms == 0) sample.time_ms = now;
   for (Event& event : batch.events)
     if (event.time_ms == 0) event.time_ms = now;
-  log_.append(std::move(batch), on_accepted);
+  log_.append(std::move(batch), decided);
 }
 
 Batch Pipeline::with_tags(Batch batch, const std::vector<Added>& added) const {

@@ -26,9 +26,9 @@ class Pipeline {
   void configure(const AgentConfig& agent);
   void set_file_tags(const StringMap& tags);  // of tags_file: agent.tags win over them
 
-  // `source_tags` may be null; they win over the agent's tags and lose to the sender's. `on_accepted` as Log::append's.
+  // `source_tags` may be null; they win over the agent's tags and lose to the sender's. `decided` as Log::append's.
   void push(Batch batch, const StringMap* source_tags = nullptr,
-            const std::function<void()>& on_accepted = {});
+            const Log::Decided& decided = {});
 
  private:
   struct Added {  // sorted by key; pinned ones replace what the sender said

@@ -209,13 +209,11 @@ TEST_CASE("what this build has decides about schemes and sources") {
         Lines{"f:2:11: error: source.riemann.listen: tls:// is not in this build (use tcp, udp)"});
 }
 
-TEST_CASE("the journal's durability is not promised where the build has not got it") {
-  CHECK(load("").warnings.empty());
-  CHECK(load("[journal]\ndurability = \"memory\"").warnings.empty());
-  CHECK(test::lines(load("[journal]\ndurability = \"synced\"").warnings) ==
-        Lines{"f:2:14: warning: journal.durability: this build does not have \"synced\" yet (it has memory): "
-              "what is not "
-              "delivered when the agent stops is lost"});
+TEST_CASE("what the journal leaves free is a share or a size") {
+  CHECK(load("[journal]\nmin_free = \"10%\"").config.journal.min_free_share == Approx(0.1));
+  CHECK(load("[journal]\nmin_free = \"2GiB\"").config.journal.min_free_bytes == int64_t{2} << 30);
+  for (const char* bad : {"5", "%", "-1%", "91%", "lots", "5 %%", "nan%", ""})
+    CHECK(load(fmt::format("[journal]\nmin_free = \"{}\"", bad)).errors.size() == 1);
   CHECK(load("[journal]\ndurability = \"disk\"").errors.size() == 1);
 }
 

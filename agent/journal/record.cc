@@ -1,0 +1,99 @@
+#include "journal/record.h"
+
+#include <xxhash.h>
+#include <zstd.h>
+
+namespace runnel {
+namespace {
+
+constexpr int kLevel = 1;
+
+}  // namespace
+
+uint64_t checksum(std::string_view bytes) {
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+void append_segment_head(std::string& out, const SegmentHead& head) {
+  size_t at = out.size();
+  out.append(kSegmentMagic);
+  put(out, head.version);
+  put(out, uint32_t{0});
+  put(out, head.number);
+  put(out, head.epoch);
+  put(out, head.first);
+  put(out, head.made_ms);
+  out.resize(at + kSegmentHead - 8);  // room for later versions
+  put(out, checksum(std::string_view(out).substr(at)));
+}
+
+std::optional<SegmentHead> parse_segment_head(std::string_view bytes) {
+  if (bytes.size() < kSegmentHead || !bytes.starts_with(kSegmentMagic)) return std::nullopt;
+  if (get<uint64_t>(bytes, kSegmentHead - 8) != checksum(bytes.substr(0, kSegmentHead - 8))) return std::nullopt;
+  SegmentHead head;
+  head.version = get<uint32_t>(bytes, 8);
+  head.number = get<uint64_t>(bytes, 16);
+  head.epoch = get<uint64_t>(bytes, 24);
+  head.first = get<uint64_t>(bytes, 32);
+  head.made_ms = get<int64_t>(bytes, 40);
+  return head;
+}
+
+RecordWriter::RecordWriter() : context_(ZSTD_createCCtx()) {}
+
+RecordWriter::~RecordWriter() {
+  ZSTD_freeCCtx(static_cast<ZSTD_CCtx*>(context_));
+}
+
+void RecordWriter::append(std::string& out, RecordHead head, std::string_view batch) {
+  head.raw = static_cast<uint32_t>(batch.size());
+  std::string_view payload = batch;
+  if (context_ != nullptr) {
+    compressed_.resize(ZSTD_compressBound(batch.size()));
+    size_t size = ZSTD_compressCCtx(static_cast<ZSTD_CCtx*>(context_), compressed_.data(), compressed_.size(),
+                                    batch.data(), batch.size(), kLevel);
+    if (!ZSTD_isError(size) && size < batch.size()) payload = std::string_view(compressed_).substr(0, size);
+  }
+  size_t at = out.size();
+  out.append(kRecordMagic);
+  put(out, static_cast<uint32_t>(payload.size()));
+  put(out, head.raw);
+  put(out, head.records);
+  put(out, head.first);
+  put(out, head.epoch);
+  put(out, head.time_ms);
+  put(out, checksum(payload));
+  put(out, checksum(std::string_view(out).substr(at, kRecordHead - 8)));
+  out.append(payload);
+  if (compressed_.size() > (size_t{1} << 20)) std::string().swap(compressed_);
+}
+
+std::optional<RecordHead> parse_record_head(std::string_view bytes) {
+  if (bytes.size() < kRecordHead || !bytes.starts_with(kRecordMagic)) return std::nullopt;
+  if (get<uint64_t>(bytes, kRecordHead - 8) != checksum(bytes.substr(0, kRecordHead - 8))) return std::nullopt;
+  RecordHead head;
+  head.stored = get<uint32_t>(bytes, 4);
+  head.raw = get<uint32_t>(bytes, 8);
+  head.records = get<uint32_t>(bytes, 12);
+  head.first = get<uint64_t>(bytes, 16);
+  head.epoch = get<uint64_t>(bytes, 24);
+  head.time_ms = get<int64_t>(bytes, 32);
+  head.checksum = get<uint64_t>(bytes, 40);
+  bool possible = head.stored > 0 && head.stored <= head.raw && head.raw <= kMaxStored && head.records > 0 &&
+                  head.first > 0 && head.end() > head.first;
+  return possible ? std::optional(head) : std::nullopt;
+}
+
+bool sound_payload(const RecordHead& head, std::string_view payload) {
+  return payload.size() == head.stored && checksum(payload) == head.checksum;
+}
+
+std::optional<std::string_view> unpack(const RecordHead& head, std::string_view payload, std::string& scratch) {
+  if (head.stored == head.raw) return payload;
+  scratch.resize(head.raw);
+  size_t size = ZSTD_decompress(scratch.data(), scratch.size(), payload.data(), payload.size());
+  if (ZSTD_isError(size) || size != head.raw) return std::nullopt;
+  return std::string_view(scratch);
+}
+
+}  // namespace runnel
