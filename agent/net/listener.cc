@@ -5,6 +5,7 @@
 #include <grp.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -223,6 +224,35 @@ Status Listener::bind_unix(const ListenerOptions& options) {
   return {};
 }
 
+Listener::Accept Listener::accept(UniqueFd& connection, Peer& peer) const {
+  peer = {};
+  peer.scheme = scheme();
+  do {
+    peer.address.size = sizeof peer.address.storage;
+    connection.reset(::accept4(fd(), peer.address.get(), &peer.address.size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  } while (!connection.valid() && errno == EINTR);
+  if (!connection.valid()) {
+    int error = errno;
+    if (error == ECONNABORTED || error == EPROTO) return Accept::gone;  // accept(2)
+    bool exhausted = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+    return exhausted ? Accept::exhausted : Accept::nobody;
+  }
+  if (address_.is_unix()) {
+    ucred credentials{};
+    socklen_t size = sizeof credentials;
+    peer.address.size = 0;
+    if (::getsockopt(connection.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) == 0) {
+      peer.pid = credentials.pid;
+      peer.uid = credentials.uid;
+      peer.gid = credentials.gid;
+    }
+  } else {
+    set_option(connection.get(), IPPROTO_TCP, TCP_NODELAY,
+               1);  // an answer must not wait for an acknowledgement
+  }
+  return Accept::connection;
+}
+
 // UDP: two sockets may have one address where both say SO_REUSEADDR. TCP: two listeners may where both say SO_REUSEPORT
 // and one user owns them (socket(7)). On only while a reload moves listeners: always on, another process could take what
 // is sent to us unnoticed. One thing stays: once a TCP port has been taken over the kernel lets further sockets with
@@ -233,8 +263,6 @@ void Listener::set_shared(bool shared) {
   set_option(fd_.get(), SOL_SOCKET, is_stream() ? SO_REUSEPORT : SO_REUSEADDR, shared ? 1 : 0);
 }
 
-// SO_MEMINFO (socket(7), linux/sock_diag.h): the same counter that SO_RXQ_OVFL sends, but asked for once an interval
-// instead of a control message with each datagram.
 // A connected UDP socket is given what its peer sends and nothing else (udp(7)); nobody sends from our own address.
 void Listener::turn_away() {
   SocketAddress own;
@@ -245,6 +273,8 @@ void Listener::turn_away() {
     errno = 0;  // then it is closed as it is: a race, no error
 }
 
+// SO_MEMINFO (socket(7), linux/sock_diag.h): the same counter that SO_RXQ_OVFL sends, but asked for once an interval
+// instead of a control message with each datagram.
 uint64_t Listener::kernel_drops() const {
   if (is_stream()) return 0;
   uint32_t info[SK_MEMINFO_VARS] = {};

@@ -10,6 +10,7 @@
 #include "base/address.h"
 #include "base/fd.h"
 #include "base/result.h"
+#include "net/peer.h"
 
 namespace runnel {
 
@@ -39,6 +40,15 @@ class Listener {
   // Of unix datagram sockets: how many datagrams wait at most before senders get EAGAIN, whatever buffer_bytes() says
   // (net.unix.max_dgram_qlen, 10 unless the system raised it: unix(7)). 0 for the others: bytes are what counts.
   int64_t queue_datagrams() const { return queue_datagrams_; }
+
+  // Of streams: the next connection that waits, non-blocking, and who it is.
+  enum class Accept {
+    connection,
+    gone,      // it went before we came: others may wait behind it
+    nobody,    // none waits
+    exhausted  // descriptors or memory have run out: it waits on
+  };
+  Accept accept(UniqueFd& connection, Peer& peer) const;
 
   // While true another socket of ours may be bound to the same address (a reload that moves listeners). Says nothing of
   // unix sockets: a path is simply replaced.

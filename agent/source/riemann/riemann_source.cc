@@ -83,8 +83,8 @@ Result<std::unique_ptr<RiemannSource>> RiemannSource::open(Loop& loop, const Clo
   auto listeners = source->bind_all(config, {}, share_ports);
   if (!listeners.ok()) return Error{listeners.error()};
   source->apply(config, std::move(*listeners));
-  source->server_watch_ =
-      std::make_unique<FdWatch>(loop, source->server_.poll_fd(), [raw = source.get()] { raw->serve(); });
+  source->server_watch_ = std::make_unique<FdWatch>(loop, source->server_.streams().poll_fd(),
+                                                    [raw = source.get()] { raw->serve(); });
   return source;
 }
 
@@ -103,14 +103,14 @@ void RiemannSource::apply(const RiemannConfig& config, Listeners listeners) {
   intake_.keep(find_keep(config.keep).value_or(Keep::automatic));
   ServerLimits limits;
   limits.max_frame = static_cast<size_t>(config.max_frame);
-  limits.max_connections = static_cast<size_t>(config.max_connections);
-  limits.idle_timeout_ms = config.idle_timeout_ms;
-  limits.max_held_bytes = std::max(limits.max_held_bytes, 2 * limits.max_frame);
-  Listeners streams;
+  limits.streams.max_connections = static_cast<size_t>(config.max_connections);
+  limits.streams.idle_timeout_ms = config.idle_timeout_ms;
+  limits.streams.max_held_bytes = std::max(limits.streams.max_held_bytes, 2 * limits.max_frame);
+  Listeners stream_listeners;
   std::vector<Datagrams> watches;
   for (const auto& listener : listeners) {
     if (listener->is_stream()) {
-      streams.push_back(listener);
+      stream_listeners.push_back(listener);
       continue;
     }
     if (!datagrams_) datagrams_ = std::make_unique<DatagramReader>();
@@ -133,7 +133,7 @@ void RiemannSource::apply(const RiemannConfig& config, Listeners listeners) {
   }
   datagram_watches_ = std::move(watches);
   if (datagram_watches_.empty()) datagrams_.reset();
-  server_.configure(streams, limits);
+  server_.configure(stream_listeners, limits);
   listeners_ = std::move(listeners);
   set_timer();
 }
@@ -143,14 +143,14 @@ void RiemannSource::share_ports(bool share) {
 }
 
 void RiemannSource::serve() {
-  if (server_.waiting()) server_.resume();
-  server_.service(kBudget);
+  if (server_.streams().waiting()) server_.streams().resume();
+  server_.streams().service(kBudget);
   set_timer();
 }
 
 void RiemannSource::set_timer() {
-  int64_t deadline_ns = server_.next_deadline_ns();
-  if (server_.waiting()) {
+  int64_t deadline_ns = server_.streams().next_deadline_ns();
+  if (server_.streams().waiting()) {
     timer_.start(kRetryMs);
   } else if (deadline_ns >= 0) {
     timer_.start(std::max<int64_t>(0, deadline_ns - clock_.mono_ns()) / 1'000'000 + 1);
@@ -178,7 +178,7 @@ void RiemannSource::read_datagrams(const Listener& listener, int most) {
 void RiemannSource::stop() {
   server_watch_.reset();
   timer_.stop();
-  server_.stop();
+  server_.streams().stop();
   for (Datagrams& last : datagram_watches_) {
     last.watch.reset();
     read_datagrams(*last.listener, kLastReads);
@@ -197,7 +197,7 @@ void RiemannSource::report(SelfReport& report) const {
   uint64_t drops = retired_drops_;
   for (const auto& listener : listeners_) drops += listener->kernel_drops();
   add(self::kSocketDrops, drops);
-  add(self::kSourceConnections, server_.connections());
+  add(self::kSourceConnections, server_.streams().connections());
 }
 
 std::vector<std::string> RiemannSource::addresses() const {

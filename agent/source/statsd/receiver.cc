@@ -53,16 +53,18 @@ Receiver::Receiver(const Clock& clock, SourceLog& log, std::function<void(Batch&
       leader_(leader),
       wake_fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       aggregator_(settings.aggregation),
-      streams_(clock, {[this](std::string_view payload, const Peer& peer) {
-                         if (settings_.repeater) settings_.repeater->add_lines(payload);
-                         take(payload, [&] { return peer; });
-                         if (settings_.repeater) settings_.repeater->send();
-                       },
-                       [this](std::string_view reason, std::string_view bytes, const Peer& peer) {
-                         log_.accepted(1, 0);
-                         log_.bad(reason, bytes, [&] { return peer; });
-                       },
-                       [this](std::string_view reason, const Peer& peer) { log_.closed(reason, peer); }}),
+      streams_(
+          clock,
+          line_streams({[this](std::string_view payload, const Peer& peer) {
+                          if (settings_.repeater) settings_.repeater->add_lines(payload);
+                          take(payload, [&] { return peer; });
+                          if (settings_.repeater) settings_.repeater->send();
+                        },
+                        [this](std::string_view reason, std::string_view bytes, const Peer& peer) {
+                          log_.accepted(1, 0);
+                          log_.bad(reason, bytes, [&] { return peer; });
+                        },
+                        [this](std::string_view reason, const Peer& peer) { log_.closed(reason, peer); }})),
       batch_(log.name()) {
   judged_ = [this](const Aggregator::Judgement& judgement, std::string_view line) {
     switch (judgement.verdict) {

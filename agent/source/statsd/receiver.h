@@ -31,7 +31,7 @@
 #include "source/statsd/repeater.h"
 #include "source/statsd/shard.h"
 #include "source/statsd/source_log.h"
-#include "source/statsd/stream_server.h"
+#include "source/statsd/stream_lines.h"
 
 namespace runnel::statsd {
 
@@ -124,7 +124,7 @@ class Receiver {
   ReceiverSettings settings_;
   Aggregator aggregator_;
   DatagramReader reader_;
-  StreamServer streams_;
+  Streams streams_;
   Aggregator::Judged judged_;
   const std::function<Peer()>* peer_ = nullptr;  // of the payload that is being taken
   Aggregator::Counts counts_;                    // not told yet

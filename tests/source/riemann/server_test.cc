@@ -49,12 +49,12 @@ struct Fixture {
   UniqueFd connect() { return connect_to(listener->bound()); }
   void serve() {
     for (int i = 0; i < 3; i++)
-      if (readable(server->poll_fd(), i == 0 ? 1000 : 20)) server->service(1 << 20);
+      if (readable(server->streams().poll_fd(), i == 0 ? 1000 : 20)) server->streams().service(1 << 20);
   }
   void serve_until(const std::function<bool()>& done) {
     for (int i = 0; i < 500 && !done(); i++) {
-      readable(server->poll_fd(), 10);
-      server->service(1 << 20);
+      readable(server->streams().poll_fd(), 10);
+      server->streams().service(1 << 20);
     }
     REQUIRE(done());
   }
@@ -85,7 +85,7 @@ TEST_CASE("answers come in order and in one piece") {
   f.serve();
   CHECK(received(client) == error_reply("b"));
   CHECK(f.messages == std::vector<std::string>{"ok", "a", "ok", "b"});
-  CHECK(f.server->held_bytes() <= 64);
+  CHECK(f.server->streams().held_bytes() <= 64);
 }
 
 TEST_CASE("nothing is answered before the log has accepted, and never out of order") {
@@ -118,7 +118,7 @@ TEST_CASE("an acceptance that comes late finds a connection or a server that has
   int reset[2] = {1, 0};  // SO_LINGER: an RST
   ::setsockopt(client.get(), SOL_SOCKET, SO_LINGER, reset, sizeof reset);
   client.reset();
-  f.serve_until([&] { return f.server->connections() == 0; });
+  f.serve_until([&] { return f.server->streams().connections() == 0; });
   UniqueFd next = f.connect();  // most likely on the same descriptor
   REQUIRE(send_bytes(next, framed("2")));
   f.serve_until([&] { return f.messages.size() == 2; });
@@ -136,11 +136,11 @@ TEST_CASE("a connection that is half-closed gets its answers") {
   ::shutdown(client.get(), SHUT_WR);
   f.serve_until([&] { return f.messages.size() == 1; });
   f.serve();
-  REQUIRE(f.server->connections() == 1);
+  REQUIRE(f.server->streams().connections() == 1);
   f.pending.front()();
   CHECK(received(client) == error_reply("1"));
   CHECK(received(client) == "end");
-  CHECK(f.server->connections() == 0);
+  CHECK(f.server->streams().connections() == 0);
   CHECK(f.closed.empty());
 }
 
@@ -156,7 +156,7 @@ TEST_CASE("lengths that cannot be followed close, after what came before was ans
     Fixture f;
     UniqueFd client = f.connect();
     REQUIRE(send_bytes(client, framed("ok") + row.bytes));
-    f.serve_until([&] { return f.server->connections() == 0 && !f.closed.empty(); });
+    f.serve_until([&] { return f.server->streams().connections() == 0 && !f.closed.empty(); });
     CHECK(f.closed == std::map<std::string, int, std::less<>>{{row.reason, 1}});
     CHECK(received(client) == kOkReply);
     CHECK(received(client) == "end");
@@ -167,50 +167,50 @@ TEST_CASE("lengths that cannot be followed close, after what came before was ans
 TEST_CASE("while the log is blocked nobody is read, and nobody is idle") {
   Fixture f;
   UniqueFd client = f.connect(), other = f.connect();
-  f.serve_until([&] { return f.server->connections() == 2; });
+  f.serve_until([&] { return f.server->streams().connections() == 2; });
   f.is_blocked = true;
   REQUIRE(send_bytes(client, framed("1")));
   f.serve();
-  CHECK(f.server->waiting());
+  CHECK(f.server->streams().waiting());
   CHECK(f.messages.empty());
-  f.clock.advance_ms(f.limits.idle_timeout_ms * 2);
-  f.server->service(1 << 20);
-  f.server->resume();  // too early
-  CHECK(f.server->waiting());
-  CHECK(f.server->connections() == 2);
-  CHECK_FALSE(readable(f.server->poll_fd(), 0));  // and nobody spins
+  f.clock.advance_ms(f.limits.streams.idle_timeout_ms * 2);
+  f.server->streams().service(1 << 20);
+  f.server->streams().resume();  // too early
+  CHECK(f.server->streams().waiting());
+  CHECK(f.server->streams().connections() == 2);
+  CHECK_FALSE(readable(f.server->streams().poll_fd(), 0));  // and nobody spins
   f.is_blocked = false;
-  f.server->resume();
-  CHECK_FALSE(f.server->waiting());
+  f.server->streams().resume();
+  CHECK_FALSE(f.server->streams().waiting());
   f.serve();
   CHECK(received(client) == error_reply("1"));
-  CHECK(f.server->connections() == 2);
-  f.clock.advance_ms(f.limits.idle_timeout_ms);
-  f.server->service(1 << 20);
-  CHECK(f.server->connections() == 0);
+  CHECK(f.server->streams().connections() == 2);
+  f.clock.advance_ms(f.limits.streams.idle_timeout_ms);
+  f.server->streams().service(1 << 20);
+  CHECK(f.server->streams().connections() == 0);
   CHECK(f.closed["idle"] == 2);
 }
 
 TEST_CASE("idle is who brings no whole message, whatever drips in") {
   Fixture f;
   UniqueFd drip = f.connect(), busy = f.connect(), late = f.connect();
-  f.serve_until([&] { return f.server->connections() == 3; });
+  f.serve_until([&] { return f.server->streams().connections() == 3; });
   for (int i = 0; i < 5; i++) {
-    f.clock.advance_ms(f.limits.idle_timeout_ms / 5);
+    f.clock.advance_ms(f.limits.streams.idle_timeout_ms / 5);
     REQUIRE(send_bytes(drip, i == 0 ? "\0\0\1\0"s : "x"s));
     REQUIRE(send_bytes(busy, framed("ok")));
     if (i == 4) REQUIRE(send_bytes(late, framed("ok")));  // there in time, though not read yet
     f.serve();
   }
   CHECK(f.closed == std::map<std::string, int, std::less<>>{{"idle", 1}});
-  CHECK(f.server->connections() == 2);
+  CHECK(f.server->streams().connections() == 2);
   CHECK(f.cut_off == 1);
-  CHECK(f.server->next_deadline_ns() > f.clock.mono_ns());
+  CHECK(f.server->streams().next_deadline_ns() > f.clock.mono_ns());
 }
 
 TEST_CASE("who does not read the answers is not read either") {
   Fixture f;
-  f.limits.max_held_bytes = 1 << 20;
+  f.limits.streams.max_held_bytes = 1 << 20;
   f.server->configure({f.listener}, f.limits);
   UniqueFd client = f.connect();
   std::string flood;
@@ -220,17 +220,17 @@ TEST_CASE("who does not read the answers is not read either") {
     ssize_t n = ::send(client.get(), flood.data(), flood.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n > 0) sent += static_cast<size_t>(n);
     quiet = n > 0 ? 0 : quiet + 1;
-    f.server->service(1 << 20);
-    REQUIRE(f.server->held_bytes() < 400'000);
+    f.server->streams().service(1 << 20);
+    REQUIRE(f.server->streams().held_bytes() < 400'000);
     REQUIRE(sent < size_t{200} << 20);
   }
-  CHECK(f.server->connections() == 1);
+  CHECK(f.server->streams().connections() == 1);
   CHECK(f.closed.empty());
 }
 
 TEST_CASE("what all connections hold together is bounded, and who holds most goes") {
   Fixture f;
-  f.limits.max_held_bytes = 100'000;
+  f.limits.streams.max_held_bytes = 100'000;
   f.server->configure({f.listener}, f.limits);
   std::vector<UniqueFd> clients;
   for (size_t i = 0; i < 5; i++) {
@@ -239,14 +239,14 @@ TEST_CASE("what all connections hold together is bounded, and who holds most goe
     f.serve();
   }
   f.serve_until([&] { return f.closed["too_much_held"] >= 1; });
-  CHECK(f.server->held_bytes() <= 100'000);
+  CHECK(f.server->streams().held_bytes() <= 100'000);
   CHECK(received(clients.back()) == "end");
-  CHECK(f.server->connections() >= 1);
+  CHECK(f.server->streams().connections() >= 1);
 }
 
 TEST_CASE("further connections are closed at once") {
   Fixture f;
-  f.limits.max_connections = 2;
+  f.limits.streams.max_connections = 2;
   f.server->configure({f.listener}, f.limits);
   UniqueFd first = f.connect(), second = f.connect(), third = f.connect();
   f.serve_until([&] { return f.closed["too_many_connections"] == 1; });
@@ -261,8 +261,8 @@ TEST_CASE("at the end what has come is taken and answered") {
   UniqueFd client = f.connect(), waiting = f.connect();
   REQUIRE(send_bytes(client, framed("ok") + framed("ok")));
   REQUIRE(send_bytes(waiting, framed("cut").substr(0, 6)));
-  f.server->stop();
-  CHECK(f.server->connections() == 0);
+  f.server->streams().stop();
+  CHECK(f.server->streams().connections() == 0);
   CHECK(received(client) == std::string(kOkReply) + std::string(kOkReply));
   CHECK(received(client) == "end");
   CHECK(f.cut_off == 1);

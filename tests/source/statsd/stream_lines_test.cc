@@ -1,4 +1,4 @@
-#include "source/statsd/stream_server.h"
+#include "source/statsd/stream_lines.h"
 
 #include <fmt/format.h>
 #include <netinet/in.h>
@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "source/statsd/parser.h"
+#include "source/statsd/stream_framer.h"
 #include "support/catch.h"
 #include "support/sockets.h"
 
@@ -25,17 +26,17 @@ struct Server {
   std::vector<std::string> refused, closed;
   std::string last_peer;
   Peer peer;
-  StreamServer server{clock,
-                      {[this](std::string_view payload, const Peer& from) {
-                         if (taken.size() < 1 << 20) taken.append(payload);
-                         if (!payload.ends_with('\n')) taken += '\n';
-                         lines += static_cast<uint64_t>(std::count(payload.begin(), payload.end(), '\n'));
-                         peer = from;
-                       },
-                       [this](std::string_view reason, std::string_view bytes, const Peer&) {
-                         refused.push_back(fmt::format("{} {}", reason, bytes));
-                       },
-                       [this](std::string_view reason, const Peer&) { closed.emplace_back(reason); }}};
+  Streams server{
+      clock, line_streams({[this](std::string_view payload, const Peer& from) {
+                             if (taken.size() < 1 << 20) taken.append(payload);
+                             if (!payload.ends_with('\n')) taken += '\n';
+                             lines += static_cast<uint64_t>(std::count(payload.begin(), payload.end(), '\n'));
+                             peer = from;
+                           },
+                           [this](std::string_view reason, std::string_view bytes, const Peer&) {
+                             refused.push_back(fmt::format("{} {}", reason, bytes));
+                           },
+                           [this](std::string_view reason, const Peer&) { closed.emplace_back(reason); }})};
   std::vector<std::shared_ptr<Listener>> listeners;
   StreamLimits limits;
 
