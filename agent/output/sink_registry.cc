@@ -1,22 +1,14 @@
 #include "output/sink_registry.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
-#include <elf.h>
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <link.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <memory>
 
-#include "base/fd.h"
+#include "base/module.h"
 #include "base/text.h"
-#include "base/trust.h"
 #include "file/file_sink.h"
 #include "stdout/stdout_sink.h"
 
@@ -29,37 +21,6 @@ struct BuiltIn {
   const runnel_sink* (*descriptor)();
 };
 constexpr BuiltIn kBuiltIn[] = {{"file", runnel_file_sink}, {"stdout", runnel_stdout_sink}};
-
-std::string beside_executable() {
-  char path[4096];
-  ssize_t n = ::readlink("/proc/self/exe", path, sizeof path);
-  if (n <= 0) return "/usr/lib/runnel/plugins";
-  std::string dir(path, static_cast<size_t>(n));
-  dir.resize(dir.find_last_of('/'));
-  return dir + "/../lib/runnel/plugins";
-}
-
-// dlopen(3) maps what the headers promise; where the file is shorter, touching it is SIGBUS and not an error. So the
-// promise is compared with the file first (elf(5)).
-Status check_complete(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat st {};
-  if (!fd.valid() || ::fstat(fd.get(), &st) != 0)
-    return Error{fmt::format("{}: {}", path, errno_text(errno))};
-  ElfW(Ehdr) header{};
-  if (!S_ISREG(st.st_mode) || ::pread(fd.get(), &header, sizeof header, 0) != sizeof header ||
-      std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0)
-    return Error{fmt::format("{}: is no shared object", path)};
-  auto size = static_cast<uint64_t>(st.st_size);
-  for (size_t i = 0; i < header.e_phnum; i++) {
-    ElfW(Phdr) segment{};
-    auto at = static_cast<off_t>(header.e_phoff + i * sizeof segment);
-    if (::pread(fd.get(), &segment, sizeof segment, at) != sizeof segment || segment.p_offset > size ||
-        segment.p_filesz > size - segment.p_offset)
-      return Error{fmt::format("{}: is cut short (install it again)", path)};
-  }
-  return {};
-}
 
 }  // namespace
 
@@ -81,7 +42,7 @@ Status check_descriptor(const runnel_sink* sink, const std::string& plugin) {
 }
 
 SinkRegistry::SinkRegistry(std::string plugin_dir)
-    : plugin_dir_(plugin_dir.empty() ? beside_executable() : std::move(plugin_dir)) {}
+    : plugin_dir_(plugin_dir.empty() ? module_folder() + "/plugins" : std::move(plugin_dir)) {}
 
 Result<const runnel_sink*> SinkRegistry::find(const std::string& sink) {
   for (const BuiltIn& built_in : kBuiltIn)
@@ -100,15 +61,9 @@ Result<const runnel_sink*> SinkRegistry::find(const std::string& sink) {
 
 Result<const runnel_sink*> SinkRegistry::load(const std::string& path) {
   if (auto it = loaded_.find(path); it != loaded_.end()) return it->second;
-  if (Status trust = check_trust(path, ::geteuid()); !trust.ok()) return Error{"plugin " + trust.error()};
-  if (Status complete = check_complete(path); !complete.ok()) return Error{"plugin " + complete.error()};
-  void* object = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (object == nullptr) return Error{fmt::format("plugin {}: {}", path, ::dlerror())};
-  auto descriptor = reinterpret_cast<runnel_sink_descriptor_fn>(::dlsym(object, "runnel_sink_descriptor"));
-  if (descriptor == nullptr) {
-    ::dlclose(object);
-    return Error{fmt::format("plugin {}: does not export runnel_sink_descriptor", path)};
-  }
+  auto symbol = load_symbol(path, "runnel_sink_descriptor");
+  if (!symbol.ok()) return Error{"plugin " + symbol.error()};
+  auto descriptor = reinterpret_cast<runnel_sink_descriptor_fn>(*symbol);
   const runnel_sink* sink = descriptor();
   if (Status good = check_descriptor(sink, path); !good.ok()) return Error{good.error()};
   loaded_[path] = sink;

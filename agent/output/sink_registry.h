@@ -1,5 +1,5 @@
 // The sinks that outputs can name: those inside the executable, those of the plugin folder, and any plugin by its
-// absolute path. The one place that calls dlopen. Main thread. A plugin is loaded when it is first asked for and stays
+// absolute path. Main thread. A plugin is loaded when it is first asked for and stays
 // loaded until the process ends: descriptors are valid for ever.
 #pragma once
 
