@@ -19,7 +19,7 @@ ROOMS = {
     "net": ["base"],
     "filter": ["base", "metric"],
     "sketch": ["base", "metric"],
-    "config": ["base", "metric"],
+    "config": ["base", "metric", "net"],
     "journal": ["base", "metric", "loop"],
     "source/statsd": BELOW,
     "source/script": BELOW + ["source/statsd"],  # hooks may print StatsD lines: its parser and its table of series
@@ -36,8 +36,11 @@ ROOMS = {
 ROOMS["cli"] = list(ROOMS)
 ROOMS["main.cc"] = list(ROOMS)
 
-# Rooms that may see the C interface of the sinks.
-SINK_HEADER_ROOMS = ["config", "output", "agent", "cli", "main.cc"]
+# The C interfaces of what is loaded, and the rooms that may see them.
+HEADER_ROOMS = {
+    "plugins/include/runnel_sink.h": ["config", "output", "agent", "cli", "main.cc"],
+    "plugins/include/runnel_tls.h": ["net"],
+}
 # The table of the sinks inside the executable names each by the one header that declares its descriptor.
 SINK_TABLE = "agent/output/sink_registry.cc"
 BUILT_IN_SINK = re.compile(r"plugins/(\w+)/\1_sink\.h")
@@ -91,10 +94,11 @@ def check_agent(includer, target):
     if target.startswith("plugins/"):
         if includer == SINK_TABLE and BUILT_IN_SINK.fullmatch(target):
             return None
-        if target != "plugins/include/runnel_sink.h":
-            return "agent/ sees nothing of plugins/ but runnel_sink.h"
-        if room not in SINK_HEADER_ROOMS:
-            return "%s does not see runnel_sink.h (only %s do)" % (room, ", ".join(SINK_HEADER_ROOMS))
+        if target not in HEADER_ROOMS:
+            return "agent/ sees nothing of plugins/ but " + ", ".join(map(os.path.basename, HEADER_ROOMS))
+        if room not in HEADER_ROOMS[target]:
+            return "%s does not see %s (only %s do)" % (room, os.path.basename(target),
+                                                        ", ".join(HEADER_ROOMS[target]))
         return None
     seen = room_of(target[len("agent/"):])
     if seen != room and seen not in ROOMS[room]:
@@ -156,7 +160,7 @@ BASE_TREE = {
     "agent/source/script/runner.h": "", "agent/source/host/cpu.h": "", "agent/pipeline/enrich.h": "",
     "agent/output/output.h": "", "agent/agent/agent.h": "", "agent/cli/check.h": "", "agent/admin/admin.h": "",
     "agent/version.h.in": "",
-    "plugins/include/runnel_sink.h": "", "plugins/support/answers.h": "", "plugins/http/http_sink.h": "",
+    "plugins/include/runnel_sink.h": "", "plugins/include/runnel_tls.h": "", "plugins/support/answers.h": "", "plugins/http/http_sink.h": "",
     "plugins/file/file_sink.h": "",
     "agent/base/module.cc": "#include <dlfcn.h>\nvoid* f() { return dlopen(0, 0); }\n",
 }
@@ -211,6 +215,8 @@ CASES = [
     ("agent/output/a.cc", '#include "file/file_sink.h"\n', 1, "agent/ sees nothing of plugins/"),
     ("agent/output/sink_registry.cc", '#include "answers.h"\n', 1, "agent/ sees nothing of plugins/"),
     ("agent/base/a.cc", '#include "runnel_sink.h"\n', 1, "base does not see runnel_sink.h"),
+    ("agent/net/a.cc", '#include "runnel_tls.h"\n', 0, ""),
+    ("agent/source/riemann/a.cc", '#include "runnel_tls.h"\n', 1, "does not see runnel_tls.h"),
 ]
 
 

@@ -110,8 +110,6 @@ Status find_place(const std::string& path, Place& place) {
 Result<std::shared_ptr<Listener>> Listener::open(const std::string& url, const ListenerOptions& options) {
   auto address = parse_listen_address(url);
   if (!address.ok()) return Error{address.error()};
-  if (address->scheme == ListenAddress::Scheme::tls)
-    return Error{fmt::format("{}: a socket is bound for udp://, tcp://, unix:// and unixgram:// only", url)};
   std::shared_ptr<Listener> listener(new Listener());
   listener->address_ = *address;
   listener->wanted_ = url;

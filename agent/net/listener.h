@@ -1,4 +1,4 @@
-// One bound socket of a source: udp://, tcp://, unix:// or unixgram://. Binding happens on the loop's thread, the
+// One bound socket of a source: udp://, tcp://, tls:// (the socket of tcp://), unix:// or unixgram://. Binding happens on the loop's thread, the
 // descriptor is read by whoever the source gave it to; the last owner closes it and removes the path of a unix socket, where that is
 // still ours. Non-blocking, O_CLOEXEC.
 #pragma once

@@ -10,6 +10,8 @@
 #include <new>
 #include <utility>
 
+#include "net/tls.h"
+
 namespace runnel {
 namespace {
 
@@ -20,6 +22,7 @@ constexpr int kAcceptsARound = 64;         // a listener: a flood of connections
 constexpr int kAcceptsAtEnd = 4096;        // the same for a listener that is dropped: its whole backlog
 constexpr int64_t kPauseNs = 100'000'000;  // without accepting, where descriptors or memory have run out
 constexpr int kLastReads = 4;  // of what is thrown away before a close, so that the last bytes sent arrive
+constexpr size_t kHandshakeCost = 128 << 10;  // in budget: some 0.5 ms of public keys
 constexpr size_t kKeepOut = 4096;  // bytes of memory that stay with a connection that has sent everything
 
 }  // namespace
@@ -31,8 +34,10 @@ struct Streams::Connection final : Stream {
   uint64_t serial;
   int64_t last_alive_ns;
   std::shared_ptr<StreamHandler> handler;
-  std::string out;  // on its way
-  size_t sent = 0;  // of `out`
+  std::unique_ptr<TlsSession> tls;
+  bool shaking = false;  // hands, that is: in State::handshakes
+  std::string out;       // on its way, encrypted where there is TLS
+  size_t sent = 0;       // of `out`
   uint32_t watched = 0;
   size_t accounted = 0;  // in State::held
   bool parked = false;   // not read while `blocked`
@@ -54,13 +59,15 @@ struct Streams::State {
   StreamLimits limits;
   UniqueFd epoll{::epoll_create1(EPOLL_CLOEXEC)};
   std::vector<std::shared_ptr<Listener>> listeners;
+  std::shared_ptr<const TlsContext> tls;
   std::list<Connection> connections;  // the one whose last sign of life is longest ago first
+  std::list<Connection> handshakes;   // of TLS that are not over, the oldest first
   // By descriptor, so that an event for a connection that was closed in the same round finds nothing (or a newer
   // connection, which then has nothing to read), never memory that was freed.
   std::vector<Connection*> by_fd;
   using Ref = std::pair<int, uint64_t>;  // descriptor and serial: a connection that may have gone
   uint64_t next_serial = 1;
-  size_t held = 0;
+  size_t held = 0, extra_cost = 0;
   bool waiting = false;          // some are parked
   int64_t idle_floor_ns = 0;     // until then nobody could show a sign of life
   int64_t paused_until_ns = -1;  // listeners are not watched until then; -1: they are
@@ -111,6 +118,14 @@ struct Streams::State {
     return nullptr;
   }
 
+  size_t count_all() const { return connections.size() + handshakes.size(); }
+  std::list<Connection>& list_of(const Connection& c) { return c.shaking ? handshakes : connections; }
+  template <class Do>
+  void for_each(Do&& what) {
+    for (Connection& c : connections) what(c);
+    for (Connection& c : handshakes) what(c);
+  }
+
   // ---- from accept to close ----------------------------------------------------------------------------------------
 
   // Returns how many came.
@@ -123,12 +138,12 @@ struct Streams::State {
       if (outcome == Listener::Accept::exhausted) pause(now_ns);
       if (outcome == Listener::Accept::exhausted || outcome == Listener::Accept::nobody) return count;
       if (outcome == Listener::Accept::gone) continue;
-      bool room = connections.size() < limits.max_connections;
+      bool room = count_all() < limits.max_connections;
       if (room && watch(fd.get(), EPOLLIN)) {
         add(std::move(fd), peer, now_ns);
         continue;
       }
-      events.closed(closing::kTooMany, peer);
+      events.closed(closing::kTooMany, peer, {});
       if (room) {  // ENOSPC, ENOMEM (epoll_ctl(2))
         pause(now_ns);
         return count + 1;
@@ -138,10 +153,19 @@ struct Streams::State {
   }
 
   void add(UniqueFd fd, const Peer& peer, int64_t now_ns) {
+    bool secure = peer.scheme == ListenAddress::Scheme::tls;
+    auto session = secure && tls ? TlsSession::make(*tls) : nullptr;
+    if (secure && !session) {
+      events.closed(closing::kTooMany, peer, "no memory for TLS");
+      return;
+    }
     auto slot = static_cast<size_t>(fd.get());
-    Connection& c = connections.emplace_back(*this, std::move(fd), peer, next_serial++, now_ns);
+    auto& list = secure ? handshakes : connections;
+    Connection& c = list.emplace_back(*this, std::move(fd), peer, next_serial++, now_ns);
     c.watched = EPOLLIN;
-    c.self = std::prev(connections.end());
+    c.tls = std::move(session);
+    c.shaking = secure;
+    c.self = std::prev(list.end());
     if (by_fd.size() <= slot) by_fd.resize(slot + 1);
     by_fd[slot] = &c;
     c.handler = events.open(c);
@@ -151,10 +175,10 @@ struct Streams::State {
   // `reason` is empty where the peer has closed, or where it was told already.
   void close(Connection& c, std::string_view reason) {
     c.handler->ended();
-    if (!reason.empty()) events.closed(reason, c.from);
+    if (!reason.empty()) events.closed(reason, c.from, {});
     held -= c.accounted;
     by_fd[static_cast<size_t>(c.fd.get())] = nullptr;
-    connections.erase(c.self);  // closing the descriptor ends its watch: nobody has a copy
+    list_of(c).erase(c.self);  // closing the descriptor ends its watch: nobody has a copy
   }
 
   // Nothing is read any more: closed when what is owed has left.
@@ -169,11 +193,15 @@ struct Streams::State {
 
   // A socket that is closed while bytes are unread is reset, and the peer may lose answers that it has not read yet (RFC
   // 9293, 3.6.1). So our side ends first, then what has come is read and thrown away.
-  void close_gently(Connection& c) {
+  void close_gently(Connection& c, std::string_view reason = {}) {
+    if (c.tls && !c.broken) {
+      c.tls->end(c.out);  // close_notify, for which there is nearly always room
+      (void)!::send(c.fd.get(), c.out.data() + c.sent, c.out.size() - c.sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
     ::shutdown(c.fd.get(), SHUT_WR);
     for (int i = 0; i < kLastReads; i++)
       if (::recv(c.fd.get(), chunk.get(), kChunk, MSG_DONTWAIT) <= 0) break;
-    close(c, {});
+    close(c, reason);
   }
 
   // What epoll is to wait for, and what the connection costs.
@@ -182,15 +210,17 @@ struct Streams::State {
     if (!c.closing && !c.parked && c.owed() < limits.max_unsent) want |= EPOLLIN;
     if (c.sent < c.out.size()) want |= EPOLLOUT;
     if (want != c.watched && watch(c.fd.get(), want, EPOLL_CTL_MOD)) c.watched = want;
-    size_t now = c.handler->held_bytes() + c.out.size();
+    size_t now = c.handler->held_bytes() + c.out.size() + (c.tls ? c.tls->held_bytes() : 0);
     held = held - c.accounted + now;
     c.accounted = now;
   }
 
   void limit_held() {
-    while (held > limits.max_held_bytes && !connections.empty()) {
-      auto most = std::max_element(connections.begin(), connections.end(),
-                                   [](const auto& a, const auto& b) { return a.accounted < b.accounted; });
+    while (held > limits.max_held_bytes && count_all() > 0) {
+      Connection* most = nullptr;
+      for_each([&](Connection& c) {
+        if (most == nullptr || c.accounted > most->accounted) most = &c;
+      });
       close(*most, closing::kMemory);
     }
   }
@@ -202,6 +232,10 @@ struct Streams::State {
     if (c.closing || c.owed() >= limits.max_unsent) return 0;
     ssize_t n = ::recv(c.fd.get(), chunk.get(), std::min(most, kChunk), MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+    if (n <= 0 && c.shaking) {
+      close(c, closing::kHandshakeCut);
+      return 0;
+    }
     if (n < 0) {  // reset: nobody is there to read answers
       close(c, {});
       return 0;
@@ -210,19 +244,38 @@ struct Streams::State {
       finish(c);
       return 0;
     }
-    StreamHandler::Taken taken = c.handler->take({chunk.get(), static_cast<size_t>(n)});
+    bool ended = false;
+    std::string_view bytes{chunk.get(), static_cast<size_t>(n)};
+    StreamHandler::Taken taken = c.tls ? take_encrypted(c, bytes, ended) : c.handler->take(bytes);
     if (taken.alive) {
       c.last_alive_ns = now_ns;
-      connections.splice(connections.end(), connections, c.self);
+      connections.splice(connections.end(), list_of(c), c.self);
+      c.shaking = false;
     }
-    if (!taken.wrong.empty()) {
-      events.closed(taken.wrong, c.from);
+    if (!taken.wrong.empty())
+      events.closed(taken.wrong, c.from, c.tls ? c.tls->detail() : std::string_view{});
+    if (!taken.wrong.empty() || ended) {
       finish(c);
     } else {
       update(c);
     }
     limit_held();
     return static_cast<size_t>(n);
+  }
+
+  StreamHandler::Taken take_encrypted(Connection& c, std::string_view bytes, bool& ended) {
+    StreamHandler::Taken taken{false, {}};
+    runnel_tls_state state = c.tls->feed(bytes, c.out, [&](std::string_view plain) {
+      if (!taken.wrong.empty()) return;
+      StreamHandler::Taken one = c.handler->take(plain);
+      taken = {taken.alive || one.alive, one.wrong};
+    });
+    if (c.shaking) extra_cost += kHandshakeCost;
+    if (c.shaking && state != RUNNEL_TLS_HANDSHAKE && state != RUNNEL_TLS_FAILED) taken.alive = true;
+    if (state == RUNNEL_TLS_FAILED && taken.wrong.empty()) taken.wrong = c.tls->reason();
+    ended = state == RUNNEL_TLS_ENDED;
+    if (!c.out.empty()) flush(c);  // the handshake's, or an alert
+    return taken;
   }
 
   // The connection may be gone afterwards, but not while its handler takes: then it is not closing.
@@ -287,26 +340,34 @@ struct Streams::State {
     }
   }
 
-  int64_t idle_ns() const { return limits.idle_timeout_ms * 1'000'000; }
-  int64_t idle_since(const Connection& c) const { return std::max(c.last_alive_ns, idle_floor_ns); }
+  int64_t deadline_of(const Connection& c, int64_t timeout_ms) const {
+    return std::max(c.last_alive_ns, idle_floor_ns) + timeout_ms * 1'000'000;
+  }
   void close_idle(int64_t now_ns) {
-    if (limits.idle_timeout_ms <= 0 || waiting) return;
-    while (!connections.empty() && now_ns - idle_since(connections.front()) >= idle_ns()) {
-      Connection& c = connections.front();
+    expire(connections, limits.idle_timeout_ms, closing::kIdle, now_ns);
+    expire(handshakes, limits.handshake_timeout_ms, closing::kHandshake, now_ns);
+  }
+
+  void expire(std::list<Connection>& list, int64_t timeout_ms, std::string_view reason, int64_t now_ns) {
+    if (timeout_ms <= 0) return;
+    while (!waiting && !list.empty() && now_ns >= deadline_of(list.front(), timeout_ms)) {
+      Connection& c = list.front();
       Ref before = ref(c);
       // Others may have kept us from what it has sent.
       int64_t last = c.last_alive_ns;
       read_waiting(c, now_ns);
       if (find(before) == nullptr) continue;
       if (is_blocked()) return;
-      if (c.last_alive_ns == last) close(c, closing::kIdle);
+      if (c.last_alive_ns == last) close_gently(c, reason);
     }
   }
 };
 
 void Streams::Connection::send(std::string bytes) {
   if (broken) return;
-  if (out.empty()) {
+  if (tls) {
+    (void)tls->write(bytes, out);  // a session that has failed is closing already
+  } else if (out.empty()) {
     out = std::move(bytes);
   } else {
     out += bytes;
@@ -323,7 +384,8 @@ int Streams::poll_fd() const {
   return state_->epoll.get();
 }
 
-void Streams::configure(const std::vector<std::shared_ptr<Listener>>& listeners, const StreamLimits& limits) {
+void Streams::configure(const std::vector<std::shared_ptr<Listener>>& listeners, const StreamLimits& limits,
+                        std::shared_ptr<const TlsContext> tls) {
   State& s = *state_;
   int64_t now_ns = s.clock.mono_ns();
   s.limits = limits;
@@ -333,6 +395,7 @@ void Streams::configure(const std::vector<std::shared_ptr<Listener>>& listeners,
     s.unwatch(listener->fd());
   }
   s.listeners = listeners;
+  s.tls = std::move(tls);
   s.accept_again();
 }
 
@@ -359,7 +422,7 @@ size_t Streams::service(size_t budget) {
         size_t got = s.serve(*c, ready[i].events, now_ns);
         more |= got == kChunk;
         total += got;
-        spent += std::max(got, kCallCost);
+        spent += std::max(got, kCallCost) + std::exchange(s.extra_cost, 0);
       }
     }
     s.round_over();
@@ -377,17 +440,21 @@ void Streams::resume() {
   if (!s.waiting || s.is_blocked()) return;
   s.waiting = false;
   s.idle_floor_ns = s.clock.mono_ns();
-  for (Connection& c : s.connections)
+  s.for_each([&](Connection& c) {
     if (std::exchange(c.parked, false)) s.update(c);
+  });
 }
 
 int64_t Streams::next_deadline_ns() const {
   const State& s = *state_;
   int64_t deadline = s.paused_until_ns;
-  if (s.limits.idle_timeout_ms > 0 && !s.waiting && !s.connections.empty()) {
-    int64_t idle = s.idle_since(s.connections.front()) + s.idle_ns();
-    deadline = deadline < 0 ? idle : std::min(deadline, idle);
-  }
+  auto look_at = [&](const std::list<Connection>& list, int64_t timeout_ms) {
+    if (timeout_ms <= 0 || s.waiting || list.empty()) return;
+    int64_t first = s.deadline_of(list.front(), timeout_ms);
+    deadline = deadline < 0 ? first : std::min(deadline, first);
+  };
+  look_at(s.connections, s.limits.idle_timeout_ms);
+  look_at(s.handshakes, s.limits.handshake_timeout_ms);
   return deadline;
 }
 
@@ -396,8 +463,8 @@ void Streams::stop() {
   configure({}, s.limits);
   s.round_over();
   int64_t now_ns = s.clock.mono_ns();
-  while (!s.connections.empty()) {
-    Connection& c = s.connections.front();
+  while (s.count_all() > 0) {
+    Connection& c = s.connections.empty() ? s.handshakes.front() : s.connections.front();
     State::Ref before = State::ref(c);
     s.read_waiting(c, now_ns);
     if (s.find(before) != nullptr) s.close_gently(c);
@@ -405,7 +472,7 @@ void Streams::stop() {
 }
 
 size_t Streams::connections() const {
-  return state_->connections.size();
+  return state_->count_all();
 }
 
 size_t Streams::held_bytes() const {

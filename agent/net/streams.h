@@ -1,4 +1,4 @@
-// Stream connections (tcp://, unix://) for a protocol: accepts them, reads them in turn, writes what the protocol has to
+// Stream connections (tcp://, tls://, unix://) for a protocol: accepts them, reads them in turn, writes what the protocol has to
 // say, limits and times them out. It has an epoll descriptor of its own, so that a thread watches one descriptor however
 // many connections there are. All methods belong to one thread; nothing blocks. The events and handlers are called within
 // configure(), service(), resume() and stop(); of all this they may call Stream::send and nothing else.
@@ -20,10 +20,13 @@
 
 namespace runnel {
 
+class TlsContext;
+
 // Of all listeners of one Streams together.
 struct StreamLimits {
-  size_t max_connections = 1024;      // further ones are accepted and closed at once
-  int64_t idle_timeout_ms = 300'000;  // without a sign of life (StreamHandler::Taken); 0: never
+  size_t max_connections = 1024;          // further ones are accepted and closed at once
+  int64_t idle_timeout_ms = 300'000;      // without a sign of life (StreamHandler::Taken); 0: never
+  int64_t handshake_timeout_ms = 10'000;  // of TLS, from the accepting on
   // Memory for what is incomplete and for what is not sent yet: where it is used up, the connection that holds most is
   // closed. (A frame of 1 MiB a connection would be 1 GiB.)
   size_t max_held_bytes = 32 << 20;
@@ -35,6 +38,9 @@ namespace closing {
 inline constexpr std::string_view kIdle = "idle";
 inline constexpr std::string_view kTooMany = "too_many_connections";
 inline constexpr std::string_view kMemory = "too_much_held";  // max_held_bytes
+// And the reasons of TLS (plugins/tls/session.cc), of which these two are ours.
+inline constexpr std::string_view kHandshake = "handshake_timeout";
+inline constexpr std::string_view kHandshakeCut = "handshake_cut_off";  // by the peer
 }  // namespace closing
 
 // What a protocol makes of one connection. It lives as long as the connection, or longer where the protocol keeps it.
@@ -65,7 +71,8 @@ class Stream {
 
 struct StreamEvents {
   std::function<std::shared_ptr<StreamHandler>(Stream& stream)> open;
-  std::function<void(std::string_view reason, const Peer& peer)> closed;  // by us
+  // By us, or before its handshake was over. `detail` is for people, "" where the reason says it all.
+  std::function<void(std::string_view reason, const Peer& peer, std::string_view detail)> closed;
   // These two may be empty. Everybody who was ready has been read once: what was taken is to be handed on.
   std::function<void()> round_over;
   std::function<bool()> blocked;  // there is no room for what would be read
@@ -80,7 +87,9 @@ class Streams {
   int poll_fd() const;  // readable when there is something to do
   // Listeners of a former call that are not in this one are dropped, after what waits there has been accepted; their
   // connections live on. Several threads may share a listener: each connection is accepted by one of them.
-  void configure(const std::vector<std::shared_ptr<Listener>>& listeners, const StreamLimits& limits);
+  // `tls` is what new connections to tls:// listeners are given; others keep what they have.
+  void configure(const std::vector<std::shared_ptr<Listener>>& listeners, const StreamLimits& limits,
+                 std::shared_ptr<const TlsContext> tls = nullptr);
   // Reads what is there, fair to all connections: about `budget` bytes, where a small read or an accepted connection
   // counts as 512. Closes what was idle too long. Returns the bytes read.
   size_t service(size_t budget);

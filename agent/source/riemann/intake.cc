@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/text.h"
 #include "source/riemann/decoder.h"
 #include "source/riemann/reply.h"
 
@@ -24,9 +25,10 @@ Intake::Intake(const Clock& clock, AckInlet inlet)
     : clock_(clock), inlet_(std::move(inlet)), batch_(kName), limit_(clock_) {}
 
 void Intake::tell(std::string_view what, std::string_view reason, std::optional<uint64_t> held,
-                  const Peer& peer) {
+                  const Peer& peer, std::string_view detail) {
   if (held)
-    log::warning(kName, "{} reason={} from={}{}", what, reason, to_string(peer),
+    log::warning(kName, "{} reason={} from={}{}{}", what, reason, to_string(peer),
+                 detail.empty() ? "" : fmt::format(" detail=\"{}\"", escape_control(detail)),
                  *held > 0 ? fmt::format(" like_it={}", *held) : "");
 }
 
@@ -83,9 +85,9 @@ void Intake::refuse(std::string_view reason, const Peer& peer) {
   count_bad(reason, 1, peer);
 }
 
-void Intake::closed(std::string_view reason, const Peer& peer) {
+void Intake::closed(std::string_view reason, const Peer& peer, std::string_view detail) {
   closed_.add(reason);
-  tell("connection closed", reason, limit_.allow("closed:" + std::string(reason)), peer);
+  tell("connection closed", reason, limit_.allow("closed:" + std::string(reason)), peer, detail);
 }
 
 bool Intake::full() const {

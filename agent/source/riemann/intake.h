@@ -32,15 +32,16 @@ class Intake {
   // One datagram: there is no answer. `room`: false counts what it brings as dropped.
   void datagram(std::string_view bytes, const Peer& peer, bool room);
   void refuse(std::string_view reason, const Peer& peer);  // a message that could not even be read
-  void closed(std::string_view reason, const Peer& peer);  // a connection, by us
-  bool full() const;                                       // commit soon: large batches cost memory twice
+  void closed(std::string_view reason, const Peer& peer, std::string_view detail);  // a connection, by us
+  bool full() const;  // commit soon: large batches cost memory twice
   void commit(const std::function<void()>& accepted);
   void report(SelfReport& report) const;
 
  private:
   std::string_view take(std::string_view bytes, const Peer& peer, bool room);
   void count_bad(std::string_view reason, uint64_t events, const Peer& peer);
-  void tell(std::string_view what, std::string_view reason, std::optional<uint64_t> held, const Peer& peer);
+  void tell(std::string_view what, std::string_view reason, std::optional<uint64_t> held, const Peer& peer,
+            std::string_view detail = {});
 
   const Clock& clock_;
   const AckInlet inlet_;

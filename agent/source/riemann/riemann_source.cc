@@ -42,7 +42,9 @@ ServerHandlers RiemannSource::handlers() {
   h.full = [this] { return intake_.full(); };
   h.blocked = blocked_;
   h.cut_off = [this](const Peer& peer) { intake_.refuse("cut_off", peer); };
-  h.closed = [this](std::string_view reason, const Peer& peer) { intake_.closed(reason, peer); };
+  h.closed = [this](std::string_view reason, const Peer& peer, std::string_view detail) {
+    intake_.closed(reason, peer, detail);
+  };
   return h;
 }
 

@@ -121,9 +121,10 @@ StreamEvents Server::events() {
   return events;
 }
 
-void Server::configure(const std::vector<std::shared_ptr<Listener>>& listeners, const ServerLimits& limits) {
+void Server::configure(const std::vector<std::shared_ptr<Listener>>& listeners, const ServerLimits& limits,
+                       std::shared_ptr<const TlsContext> tls) {
   state_->max_frame = limits.max_frame;
-  streams_.configure(listeners, limits.streams);
+  streams_.configure(listeners, limits.streams, std::move(tls));
 }
 
 }  // namespace runnel::riemann

@@ -32,7 +32,8 @@ struct ServerHandlers {
   std::function<bool()> full;                     // enough was taken: commit before the round is over
   std::function<bool()> blocked;                  // there is no room for what would be read
   std::function<void(const Peer& peer)> cut_off;  // a connection ended inside a message
-  std::function<void(std::string_view reason, const Peer& peer)> closed;  // by us: net/streams.h, framer.h
+  // By us: net/streams.h, framer.h.
+  std::function<void(std::string_view reason, const Peer& peer, std::string_view detail)> closed;
 };
 
 class Server {
@@ -41,7 +42,8 @@ class Server {
   ~Server();
   Server(const Server&) = delete;
 
-  void configure(const std::vector<std::shared_ptr<Listener>>& listeners, const ServerLimits& limits);
+  void configure(const std::vector<std::shared_ptr<Listener>>& listeners, const ServerLimits& limits,
+                 std::shared_ptr<const TlsContext> tls = nullptr);
   Streams& streams() { return streams_; }  // to be served, resumed, stopped
   const Streams& streams() const { return streams_; }
 

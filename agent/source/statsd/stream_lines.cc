@@ -54,7 +54,7 @@ StreamEvents line_streams(LineEvents events) {
   auto speaker = std::make_shared<Speaker>(std::move(events));
   StreamEvents streams;
   streams.open = [speaker](Stream& stream) { return std::make_shared<LineStream>(*speaker, stream); };
-  streams.closed = [speaker](std::string_view reason, const Peer& peer) {
+  streams.closed = [speaker](std::string_view reason, const Peer& peer, std::string_view) {
     speaker->events.closed(reason, peer);
   };
   return streams;

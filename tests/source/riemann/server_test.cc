@@ -41,7 +41,9 @@ struct Fixture {
     h.full = [] { return false; };
     h.blocked = [this] { return is_blocked; };
     h.cut_off = [this](const Peer&) { cut_off++; };
-    h.closed = [this](std::string_view reason, const Peer&) { closed[std::string(reason)]++; };
+    h.closed = [this](std::string_view reason, const Peer&, std::string_view) {
+      closed[std::string(reason)]++;
+    };
     server = std::make_unique<Server>(clock, std::move(h));
     server->configure({listener}, limits);
   }
