@@ -1,6 +1,7 @@
 #include "agent/catalog.h"
 
 #include "filter/filter.h"
+#include "net/tls.h"
 #include "output/compress.h"
 #include "output/encode/encoder.h"
 #include "source/host/host_source.h"
@@ -23,6 +24,11 @@ Catalog make_catalog(SinkRegistry& registry) {
     auto filter = Filter::compile(text);
     if (!filter.ok()) return Error{filter.error()};
     return {};
+  };
+  catalog.check_tls = [](const TlsSettings& settings) {
+    std::vector<TlsProblem> problems;
+    (void)TlsContext::make(settings, problems);
+    return problems;
   };
   return catalog;
 }

@@ -172,7 +172,7 @@ Status Agent::apply_riemann(const Config& next) {
     riemann_->share_ports(true);
     return {};
   }
-  return riemann_->config() == next.riemann[0] ? Status() : riemann_->reconfigure(next.riemann[0]);
+  return riemann_->reconfigure(next.riemann[0]);
 }
 
 Status Agent::apply_statsd(const Config& next) {

@@ -19,7 +19,7 @@ void print_row(std::string_view name, std::string_view help) {
 void list_sources() {
   print_row("statsd", "StatsD lines over UDP, TCP and unix sockets, aggregated each interval");
   print_row("riemann",
-            "Riemann clients over TCP and UDP, acknowledged when the log has taken what they sent");
+            "Riemann clients over TCP, TLS and UDP, acknowledged when the log has taken what they sent");
   print_row("scripts", "executables in a folder, each run at its interval");
   print_row("host", "what /proc says, see: runnel list collectors");
 }

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "net/tls_settings.h"
+
 namespace runnel {
 
 using StringMap = std::map<std::string, std::string>;
@@ -70,9 +72,19 @@ struct RiemannConfig {
   std::string keep = "auto";  // auto, events, metrics
   int64_t max_frame = 1 << 20;
   int64_t max_connections = 1024;
-  int64_t idle_timeout_ms = 300'000;  // of a connection without a whole message; 0: never
-  int64_t receive_buffer = 8 << 20;   // SO_RCVBUF wanted of UDP sockets, in bytes
+  int64_t idle_timeout_ms = 300'000;      // of a connection without a whole message; 0: never
+  int64_t receive_buffer = 8 << 20;       // SO_RCVBUF wanted of UDP sockets, in bytes
+  std::string tls_ca, tls_cert, tls_key;  // for tls:// listeners: paths of PEM files
+  std::string client_auth = "require";    // require, request, none
+  int64_t handshake_timeout_ms = 10'000;  // of tls:// connections
   Position position;
+
+  bool has_tls() const {  // a listener is tls://
+    for (const std::string& url : listen)
+      if (url.starts_with("tls://")) return true;
+    return false;
+  }
+  TlsSettings tls() const { return {tls_ca, tls_cert, tls_key, client_auth}; }
   bool operator==(const RiemannConfig&) const = default;
 };
 

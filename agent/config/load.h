@@ -26,9 +26,11 @@ struct Catalog {
   // What a source cannot do in this build is an error that says so, a source that it has not got a warning.
   std::vector<std::string> sources{"statsd", "scripts", "host", "riemann"};
   std::map<std::string, std::vector<std::string>> listen_schemes{
-      {"statsd", {"udp", "tcp", "unix", "unixgram"}}, {"riemann", {"tcp", "udp"}}};
+      {"statsd", {"udp", "tcp", "unix", "unixgram"}}, {"riemann", {"tcp", "udp", "tls"}}};
   std::function<Status(const std::string& filter)>
       check_filter;  // error text names the column inside the filter
+  // What is wrong with the files of a tls:// listener; may be empty. May dlopen.
+  std::function<std::vector<TlsProblem>(const TlsSettings&)> check_tls;
 };
 
 struct Problem {

@@ -22,6 +22,7 @@ constexpr const char* kWhenFullOrEmpty[] = {"", "drop_oldest", "drop_newest", "b
 constexpr const char* kTagStyles[] = {"any", "dogstatsd", "influx", "librato", "signalfx", nullptr};
 constexpr const char* kOrigins[] = {"none", "tags", nullptr};
 constexpr const char* kGaugeSigns[] = {"delta", "absolute", nullptr};
+constexpr const char* kClientAuth[] = {"require", "request", "none", nullptr};
 constexpr const char* kKeeps[] = {"auto", "events", "metrics", nullptr};
 constexpr const char* kCounterForms[] = {"delta", "total", "rate", nullptr};
 
@@ -106,7 +107,7 @@ const Key<S> kStatsd[] = {
 using R = RiemannConfig;
 const Key<R> kRiemann[] = {
     {"enabled", kBool, &R::enabled, "false turns it off without deleting the table"},
-    {"listen", kStrings, &R::listen, "addresses, tcp://IP:PORT or udp://; port 0 picks a free one"},
+    {"listen", kStrings, &R::listen, "addresses, tcp://IP:PORT, udp:// or tls://; port 0 picks a free one"},
     {"tags", kMap, &R::tags, "added to what arrives here, where the sender has not set them"},
     {"keep", choice(kKeeps), &R::keep,
      "auto: metrics are samples, states and descriptions events; or only one of them"},
@@ -117,6 +118,15 @@ const Key<R> kRiemann[] = {
      "a connection without a whole message for this long is closed; \"0s\" is never"},
     {"receive_buffer", size(4 * kKiB, kGiB), &R::receive_buffer,
      "socket buffer asked of the kernel for UDP, which grants up to net.core.rmem_max"},
+    {"tls_ca", kString, &R::tls_ca,
+     "for tls://: file with the authorities that clients' certificates must be from (PEM)"},
+    {"tls_cert", kString, &R::tls_cert,
+     "for tls://: file with the agent's certificate (PEM, with its chain)"},
+    {"tls_key", kString, &R::tls_key, "for tls://: file with its key (PEM)"},
+    {"client_auth", choice(kClientAuth), &R::client_auth,
+     "whether clients must show a certificate, may (then it must be good), or are not asked"},
+    {"handshake_timeout", duration(100, kHour), &R::handshake_timeout_ms,
+     "a tls:// connection whose handshake takes longer is closed"},
 };
 
 using F = FfwdConfig;

@@ -44,6 +44,7 @@ class SourceReader {
     });
     read_each<RiemannConfig>(sources, "riemann", config_.riemann, [this](const Node& t, RiemannConfig& c) {
       check_listeners("riemann", {"tcp", "udp", "tls"}, t, c);
+      check_tls(t, c);
     });
     read_each<FfwdConfig>(sources, "ffwd", config_.ffwd, [this](const Node& t, FfwdConfig& c) {
       check_listeners("ffwd", {"udp", "tcp"}, t, c);
@@ -146,6 +147,52 @@ class SourceReader {
         claim(*address, what, position);
       }
     }
+  }
+
+  void check_tls(const Node& table, const RiemannConfig& c) {
+    const char* const files[] = {"tls_ca", "tls_cert", "tls_key"};  // in the order of TlsProblem::File
+    const std::string* const paths[] = {&c.tls_ca, &c.tls_cert, &c.tls_key};
+    const Node* listen = table.get("listen");
+    bool known = listen ? listen->is_array() && !listen->unknown : !problems_.incomplete();
+    bool has_tls = listen && listen->is_array() &&
+                   std::any_of(listen->items.begin(), listen->items.end(),
+                               [](const Node& n) { return n.is_string() && n.text.starts_with("tls://"); });
+    if (!has_tls) {
+      for (const char* key : files)
+        if (table.get(key) && known)
+          problems_.warning(at(table, key), fmt::format("source.riemann.{} has no effect without a tls:// "
+                                                        "address in listen",
+                                                        key));
+      return;
+    }
+    bool complete = true;
+    for (size_t i = 0; i < 3; i++) {
+      bool wanted = i > 0 || c.client_auth != "none";
+      if (const Node* node = table.get(files[i]);
+          node ? !is_known(table, files[i]) : problems_.incomplete()) {
+        complete = false;
+      } else if (paths[i]->empty() && wanted && c.enabled) {
+        problems_.error(at(table, files[i]),
+                        fmt::format("source.riemann.{} is missing ({})", files[i],
+                                    i == 0 ? "a file with the authorities of clients' certificates, or "
+                                             "client_auth = \"none\""
+                                           : "a tls:// listener needs a certificate and its key"));
+        complete = false;
+      } else if (!paths[i]->empty() && !wanted) {
+        problems_.warning(
+            at(table, files[i]),
+            fmt::format("source.riemann.{} has no effect with client_auth = \"none\"", files[i]));
+      }
+    }
+    if (!complete || !c.enabled || !context_.catalog.check_tls) return;
+    bool good_key = true;
+    for (const TlsProblem& problem : context_.catalog.check_tls(c.tls())) {
+      const char* key = files[static_cast<size_t>(problem.file)];
+      std::string text = fmt::format("source.riemann.{}: {}", key, problem.text);
+      problem.is_warning ? problems_.warning(at(table, key), text) : problems_.error(at(table, key), text);
+      good_key &= problem.file != TlsProblem::File::key;
+    }
+    if (good_key) check_secret_file(*table.get("tls_key"), c.tls_key, "source.riemann.tls_key", problems_);
   }
 
   void claim(const ListenAddress& address, const std::string& what, const Position& position) {

@@ -205,8 +205,39 @@ TEST_CASE("what this build has decides about schemes and sources") {
   LoadResult now = load("[source.riemann]\n[source.statsd]\nlisten = [\"tcp://[::1]:8125\"]", catalog);
   CHECK(test::lines(now.errors) == Lines{});
   CHECK(now.warnings.empty());
-  CHECK(test::lines(load("[source.riemann]\nlisten = [\"tls://[::1]:1\"]", catalog).errors) ==
+  catalog.listen_schemes["riemann"] = {"tcp", "udp"};
+  CHECK(test::lines(load("[source.riemann]\nlisten = [\"tls://[::1]:1\"]\nclient_auth = \"none\"\n"
+                         "tls_cert = \"c\"\ntls_key = \"k\"",
+                         catalog)
+                        .errors) ==
         Lines{"f:2:11: error: source.riemann.listen: tls:// is not in this build (use tcp, udp)"});
+}
+
+TEST_CASE("what the files of a tls:// listener are judged by is told at the key that names them") {
+  Catalog catalog = test::make_catalog();
+  TlsSettings asked;
+  catalog.check_tls = [&](const TlsSettings& settings) {
+    asked = settings;
+    return std::vector<TlsProblem>{{TlsProblem::File::ca, false, "bad"},
+                                   {TlsProblem::File::certificate, true, "old"},
+                                   {TlsProblem::File::key, false, "foreign"}};
+  };
+  const std::string listen = "[source.riemann]\nlisten = [\"tls://[::1]:1\"]\n";
+  LoadResult all = load(listen + "tls_ca = \"a\"\ntls_cert = \"c\"\ntls_key = \"k\"", catalog);
+  CHECK(asked == TlsSettings{"a", "c", "k", "require"});
+  CHECK(test::lines(all.errors) ==
+        Lines{"f:3:10: error: source.riemann.tls_ca: bad", "f:5:11: error: source.riemann.tls_key: foreign"});
+  CHECK(test::lines(all.warnings) == Lines{"f:4:12: warning: source.riemann.tls_cert: old"});
+  // Nothing is opened where something is missing, off, or there is no such listener.
+  asked = {};
+  CHECK(load(listen, catalog).errors.size() == 3);
+  CHECK(load(listen + "client_auth = \"none\"", catalog).errors.size() == 2);
+  CHECK(load(listen + "enabled = false", catalog).errors.empty());
+  LoadResult plain = load("[source.riemann]\ntls_key = \"k\"", catalog);
+  CHECK(plain.errors.empty());
+  CHECK(test::lines(plain.warnings) ==
+        Lines{"f:2:11: warning: source.riemann.tls_key has no effect without a tls:// address in listen"});
+  CHECK(asked == TlsSettings{});
 }
 
 TEST_CASE("what the journal leaves free is a share or a size") {

@@ -76,6 +76,18 @@ Result<RiemannSource::Listeners> RiemannSource::bind_all(const RiemannConfig& co
   return listeners;
 }
 
+// Null where nothing listens on tls://.
+Result<std::shared_ptr<const TlsContext>> RiemannSource::load_tls(const RiemannConfig& config) {
+  if (!config.has_tls()) return std::shared_ptr<const TlsContext>();
+  std::vector<TlsProblem> problems;
+  auto tls = TlsContext::make(config.tls(), problems);
+  for (const TlsProblem& problem : problems)
+    if (!problem.is_warning)
+      return Error{fmt::format("{}: error: source.riemann: {}", to_string(config.position), problem.text)};
+  log::info("riemann", "tls certificate read from {}", config.tls_cert);
+  return tls;
+}
+
 Result<std::unique_ptr<RiemannSource>> RiemannSource::open(Loop& loop, const Clock& clock,
                                                            const RiemannConfig& config, AckInlet inlet,
                                                            std::function<bool()> blocked, bool optional_ports,
@@ -84,29 +96,36 @@ Result<std::unique_ptr<RiemannSource>> RiemannSource::open(Loop& loop, const Clo
       new RiemannSource(loop, clock, config, std::move(inlet), std::move(blocked), optional_ports));
   auto listeners = source->bind_all(config, {}, share_ports);
   if (!listeners.ok()) return Error{listeners.error()};
-  source->apply(config, std::move(*listeners));
+  auto tls = load_tls(config);
+  if (!tls.ok()) return Error{tls.error()};
+  source->apply(config, std::move(*listeners), std::move(*tls));
   source->server_watch_ = std::make_unique<FdWatch>(loop, source->server_.streams().poll_fd(),
                                                     [raw = source.get()] { raw->serve(); });
   return source;
 }
 
 Status RiemannSource::reconfigure(const RiemannConfig& config) {
+  if (config == config_ && !config.has_tls()) return {};
+  auto tls = load_tls(config);  // the files may be new where their names are not
+  if (!tls.ok()) return Error{tls.error()};
   auto listeners = bind_all(config, listeners_, true);
   if (!listeners.ok()) return Error{listeners.error()};
   for (const auto& listener : listeners_)
     if (std::find(listeners->begin(), listeners->end(), listener) == listeners->end())
       log::info("riemann", "no longer listening on {}", listener->bound());
-  apply(config, std::move(*listeners));
+  apply(config, std::move(*listeners), std::move(*tls));
   return {};
 }
 
-void RiemannSource::apply(const RiemannConfig& config, Listeners listeners) {
+void RiemannSource::apply(const RiemannConfig& config, Listeners listeners,
+                          std::shared_ptr<const TlsContext> tls) {
   config_ = config;
   intake_.keep(find_keep(config.keep).value_or(Keep::automatic));
   ServerLimits limits;
   limits.max_frame = static_cast<size_t>(config.max_frame);
   limits.streams.max_connections = static_cast<size_t>(config.max_connections);
   limits.streams.idle_timeout_ms = config.idle_timeout_ms;
+  limits.streams.handshake_timeout_ms = config.handshake_timeout_ms;
   limits.streams.max_held_bytes = std::max(limits.streams.max_held_bytes, 2 * limits.max_frame);
   Listeners stream_listeners;
   std::vector<Datagrams> watches;
@@ -135,7 +154,7 @@ void RiemannSource::apply(const RiemannConfig& config, Listeners listeners) {
   }
   datagram_watches_ = std::move(watches);
   if (datagram_watches_.empty()) datagrams_.reset();
-  server_.configure(stream_listeners, limits);
+  server_.configure(stream_listeners, limits, std::move(tls));
   listeners_ = std::move(listeners);
   set_timer();
 }

@@ -15,6 +15,7 @@
 #include "metric/self_metrics.h"
 #include "net/datagram_reader.h"
 #include "net/listener.h"
+#include "net/tls.h"
 #include "source/riemann/intake.h"
 #include "source/riemann/server.h"
 
@@ -31,7 +32,8 @@ class RiemannSource {
   ~RiemannSource();
   RiemannSource(const RiemannSource&) = delete;
 
-  // A reload: listeners that stay are not touched, connections live on. On error nothing has changed.
+  // A reload: listeners that stay are not touched, connections live on; new ones to tls:// get the certificates that are in
+  // the files now. On error nothing has changed.
   Status reconfigure(const RiemannConfig& config);  // while share_ports(true)
   // While true, another socket of ours may be bound where one of this source is (StatsdSource::share_ports).
   void share_ports(bool share);
@@ -48,7 +50,8 @@ class RiemannSource {
                 std::function<bool()> blocked, bool optional_ports);
   ServerHandlers handlers();
   Result<Listeners> bind_all(const RiemannConfig& config, const Listeners& kept, bool share) const;
-  void apply(const RiemannConfig& config, Listeners listeners);
+  static Result<std::shared_ptr<const TlsContext>> load_tls(const RiemannConfig& config);
+  void apply(const RiemannConfig& config, Listeners listeners, std::shared_ptr<const TlsContext> tls);
   void serve();
   void read_datagrams(const Listener& listener, int most);
   void set_timer();
