@@ -1,5 +1,6 @@
 #include "journal/record.h"
 
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 #include <zstd.h>
 

@@ -149,8 +149,8 @@ struct Agent {
     config.listen = {"tcp://127.0.0.1:0"};
     auto opened = RiemannSource::open(
         loop, clock, config,
-        [this](Batch&& batch, const std::function<void()>& accepted) {
-          pipeline.push(std::move(batch), nullptr, accepted);
+        [this](Batch&& batch, const Log::Decided& decided) {
+          pipeline.push(std::move(batch), nullptr, decided);
         },
         [this] { return log.blocked(); }, false);
     source = std::move(*opened);

@@ -2,6 +2,8 @@
 #include <pwd.h>
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include "config/load.h"
 #include "config/support.h"
 #include "support/catch.h"

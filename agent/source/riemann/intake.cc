@@ -16,6 +16,7 @@ constexpr std::string_view kName = "riemann";
 constexpr std::string_view kQuery = "query";
 constexpr std::string_view kNotKept = "not_kept";  // `keep` leaves it out
 constexpr std::string_view kLogFull = "log_full";  // a datagram, while an output blocks
+constexpr std::string_view kDiskError = "disk_error";  // the journal cannot make it safe: the sender knows
 constexpr size_t kFullBatch = 512 << 10;           // bytes in a batch that end a round
 constexpr size_t kKeptEvents = 4096;               // room for as many events stays between messages
 
@@ -60,6 +61,7 @@ std::string_view Intake::take(std::string_view bytes, const Peer& peer, bool roo
     size_t dropped = mapper_.append(message_, keep_, batch_);
     if (dropped > 0) counts_.dropped.add(kNotKept, dropped);
     counts_.accepted.fetch_add(good - dropped, std::memory_order_relaxed);
+    uncommitted_ += good - dropped;
   }
   if (message_.has_query) {
     refuse(kQuery, peer);
@@ -94,12 +96,22 @@ bool Intake::full() const {
   return batch_.bytes() >= kFullBatch;
 }
 
-void Intake::commit(const std::function<void()>& accepted) {
+void Intake::commit(const Decided& decided) {
   if (batch_.empty()) {
-    accepted();
+    decided(true);
     return;
   }
-  inlet_(std::exchange(batch_, Batch(kName)), accepted);
+  uint64_t events = std::exchange(uncommitted_, 0);
+  // Refused at once: it is not in the log. Later it is, and only not safe.
+  auto at_once = std::make_shared<bool>(true);
+  inlet_(std::exchange(batch_, Batch(kName)), [this, events, at_once, decided](bool safe) {
+    if (!safe && *at_once) {
+      counts_.accepted.fetch_sub(events, std::memory_order_relaxed);
+      counts_.dropped.add(kDiskError, events);
+    }
+    decided(safe);
+  });
+  *at_once = false;
 }
 
 void Intake::report(SelfReport& report) const {

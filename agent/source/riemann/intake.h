@@ -18,9 +18,10 @@
 
 namespace runnel::riemann {
 
-// Where batches go; `accepted` is called, at once or later and on the loop's thread, when the log has made the batch as
-// safe as its durability says.
-using AckInlet = std::function<void(Batch&& batch, const std::function<void()>& accepted)>;
+// Where batches go; `decided` is called, at once or later and on the loop's thread: true when the log has made the batch
+// as safe as its durability says, false when it will not be and the sender should send it again.
+using Decided = std::function<void(bool safe)>;
+using AckInlet = std::function<void(Batch&& batch, const Decided& decided)>;
 
 class Intake {
  public:
@@ -34,7 +35,7 @@ class Intake {
   void refuse(std::string_view reason, const Peer& peer);  // a message that could not even be read
   void closed(std::string_view reason, const Peer& peer, std::string_view detail);  // a connection, by us
   bool full() const;  // commit soon: large batches cost memory twice
-  void commit(const std::function<void()>& accepted);
+  void commit(const Decided& decided);
   void report(SelfReport& report) const;
 
  private:
@@ -49,6 +50,7 @@ class Intake {
   Message message_;
   Mapper mapper_;
   Batch batch_;
+  uint64_t uncommitted_ = 0;  // events in it
   std::string error_;  // scratch: what the sender is told
   SourceCounts counts_;
   ReasonCounts closed_;

@@ -20,4 +20,20 @@ void append_error(std::string& out, std::string_view error) {
   for (size_t i = 0; i < 4; i++) out[start + i] = static_cast<char>(length >> (24 - 8 * i));
 }
 
+std::string refuse_oks(std::string_view answers, std::string_view error) {
+  std::string out;
+  while (answers.size() >= 4) {
+    size_t size = 4;
+    for (size_t i = 0; i < 4; i++) size += size_t{static_cast<uint8_t>(answers[i])} << (24 - 8 * i);
+    std::string_view answer = answers.substr(0, size);
+    if (answer == kOkReply) {
+      append_error(out, error);
+    } else {
+      out += answer;
+    }
+    answers.remove_prefix(answer.size());
+  }
+  return out;
+}
+
 }  // namespace runnel::riemann

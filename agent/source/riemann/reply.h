@@ -13,5 +13,7 @@ inline constexpr size_t kMaxErrorText = 1000;  // bytes; longer ones are cut
 
 void append_ok(std::string& out);
 void append_error(std::string& out, std::string_view error);
+// The same answers with every ok turned into this error: what was taken is not safe.
+std::string refuse_oks(std::string_view answers, std::string_view error);
 
 }  // namespace runnel::riemann

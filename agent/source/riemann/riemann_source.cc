@@ -38,7 +38,7 @@ ServerHandlers RiemannSource::handlers() {
   h.message = [this](std::string_view message, const Peer& peer, std::string& answers) {
     intake_.message(message, peer, answers);
   };
-  h.commit = [this](const std::function<void()>& accepted) { intake_.commit(accepted); };
+  h.commit = [this](const Decided& decided) { intake_.commit(decided); };
   h.full = [this] { return intake_.full(); };
   h.blocked = blocked_;
   h.cut_off = [this](const Peer& peer) { intake_.refuse("cut_off", peer); };
@@ -191,7 +191,7 @@ void RiemannSource::read_datagrams(const Listener& listener, int most) {
         intake_.datagram(datagrams_->payload(at), datagrams_->peer(at), room);
       }
     }
-    intake_.commit([] {});
+    intake_.commit([](bool) {});
     if (count < DatagramReader::kDatagrams) return;
   }
 }

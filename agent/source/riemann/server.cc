@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "source/riemann/framer.h"
+#include "source/riemann/reply.h"
 
 namespace runnel::riemann {
 
@@ -18,7 +19,7 @@ struct Server::State {
   explicit State(ServerHandlers h) : handlers(std::move(h)) {}
 
   void commit();
-  void accepted(uint64_t ticket);
+  void decided(uint64_t ticket, bool safe);
 };
 
 class Server::Session final : public StreamHandler, public std::enable_shared_from_this<Session> {
@@ -48,12 +49,19 @@ class Server::Session final : public StreamHandler, public std::enable_shared_fr
     held_answers_ += answers_.size();
     held_.push_back({ticket, false, std::exchange(answers_, std::string())});
   }
-  // Sends what is accepted and not behind something that is not.
-  void accepted(uint64_t ticket) {
+  // Sends what is decided and not behind something that is not.
+  void decided(uint64_t ticket, bool safe) {
     std::string due;
     size_t count = 0;
-    for (Held& one : held_) one.accepted |= one.ticket == ticket;
-    for (; count < held_.size() && held_[count].accepted; count++) {
+    for (Held& one : held_) {
+      if (one.ticket != ticket) continue;
+      one.decided = true;
+      if (safe) continue;
+      held_answers_ -= one.answers.size();
+      one.answers = refuse_oks(one.answers, "not stored: the disk of the agent is full or failing, send it again");
+      held_answers_ += one.answers.size();
+    }
+    for (; count < held_.size() && held_[count].decided; count++) {
       held_answers_ -= held_[count].answers.size();
       if (due.empty()) {
         due = std::move(held_[count].answers);
@@ -69,7 +77,7 @@ class Server::Session final : public StreamHandler, public std::enable_shared_fr
   // Answers of one round, behind those of earlier ones.
   struct Held {
     uint64_t ticket;
-    bool accepted;
+    bool decided;
     std::string answers;
   };
 
@@ -77,7 +85,7 @@ class Server::Session final : public StreamHandler, public std::enable_shared_fr
   Stream* stream_;  // null once it has ended
   Framer framer_;
   std::string answers_;      // of this round
-  std::vector<Held> held_;   // not accepted yet, or behind one that is not
+  std::vector<Held> held_;   // not decided yet, or behind one that is not
   size_t held_answers_ = 0;  // bytes in it
   bool in_round_ = false;
 };
@@ -92,16 +100,16 @@ void Server::State::commit() {
     sessions.emplace_back(session);
   }
   round.clear();
-  handlers.commit([weak = self, ticket] {
-    if (auto state = weak.lock()) state->accepted(ticket);
+  handlers.commit([weak = self, ticket](bool safe) {
+    if (auto state = weak.lock()) state->decided(ticket, safe);
   });
 }
 
-void Server::State::accepted(uint64_t ticket) {
+void Server::State::decided(uint64_t ticket, bool safe) {
   auto node = tickets.extract(ticket);
   if (node.empty()) return;
   for (const auto& weak : node.mapped())
-    if (auto session = weak.lock()) session->accepted(ticket);
+    if (auto session = weak.lock()) session->decided(ticket, safe);
 }
 
 Server::Server(const Clock& clock, ServerHandlers handlers)

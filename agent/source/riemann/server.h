@@ -26,9 +26,10 @@ struct ServerLimits {
 struct ServerHandlers {
   // Takes one message and appends its one answer.
   std::function<void(std::string_view message, const Peer& peer, std::string& answers)> message;
-  // What `message` took since the last commit is to be handed on now; the answers are sent when `accepted` is called, at
+  // What `message` took since the last commit is to be handed on now; the answers are sent when `decided` is called (oks
+  // as errors where it is not safe), at
   // once or later, on this thread. It may be called after the server has gone.
-  std::function<void(std::function<void()> accepted)> commit;
+  std::function<void(std::function<void(bool safe)> decided)> commit;
   std::function<bool()> full;                     // enough was taken: commit before the round is over
   std::function<bool()> blocked;                  // there is no room for what would be read
   std::function<void(const Peer& peer)> cut_off;  // a connection ended inside a message
@@ -52,7 +53,7 @@ class Server {
   struct State;
   StreamEvents events();
 
-  std::shared_ptr<State> state_;  // shared with `accepted`s that are not called yet, which keep weak pointers
+  std::shared_ptr<State> state_;  // shared with `decided`s that are not called yet, which keep weak pointers
   Streams streams_;
 };
 

@@ -21,7 +21,7 @@ namespace {
 struct Fixture {
   ManualClock clock;
   bool is_blocked = false, accepts = true;
-  std::deque<std::function<void()>> pending;
+  std::deque<std::function<void(bool)>> pending;
   std::vector<std::string> messages;
   std::map<std::string, int, std::less<>> closed;
   int cut_off = 0;
@@ -35,8 +35,8 @@ struct Fixture {
       messages.emplace_back(message);
       message == "ok" ? append_ok(answers) : append_error(answers, message);
     };
-    h.commit = [this](std::function<void()> accepted) {
-      accepts ? accepted() : pending.push_back(std::move(accepted));
+    h.commit = [this](std::function<void(bool)> decided) {
+      accepts ? decided(true) : pending.push_back(std::move(decided));
     };
     h.full = [] { return false; };
     h.blocked = [this] { return is_blocked; };
@@ -103,11 +103,11 @@ TEST_CASE("nothing is answered before the log has accepted, and never out of ord
   REQUIRE(f.pending.size() >= 2);
   auto first = f.pending.front();
   f.pending.pop_front();
-  for (auto& accepted : f.pending) accepted();  // the later rounds first
+  for (auto& decided : f.pending) decided(true);  // the later rounds first
   CHECK(received(other) == error_reply("x"));
   CHECK(received(client, 20) == "nothing");
-  first();
-  first();  // told twice: once counts
+  first(true);
+  first(true);  // told twice: once counts
   CHECK(received(client) == error_reply("1") + error_reply("2"));
 }
 
@@ -124,10 +124,10 @@ TEST_CASE("an acceptance that comes late finds a connection or a server that has
   UniqueFd next = f.connect();  // most likely on the same descriptor
   REQUIRE(send_bytes(next, framed("2")));
   f.serve_until([&] { return f.messages.size() == 2; });
-  f.pending.front()();
+  f.pending.front()(true);
   CHECK(received(next, 20) == "nothing");
   f.server.reset();
-  f.pending.back()();
+  f.pending.back()(true);
 }
 
 TEST_CASE("a connection that is half-closed gets its answers") {
@@ -139,7 +139,7 @@ TEST_CASE("a connection that is half-closed gets its answers") {
   f.serve_until([&] { return f.messages.size() == 1; });
   f.serve();
   REQUIRE(f.server->streams().connections() == 1);
-  f.pending.front()();
+  f.pending.front()(true);
   CHECK(received(client) == error_reply("1"));
   CHECK(received(client) == "end");
   CHECK(f.server->streams().connections() == 0);
