@@ -1,9 +1,11 @@
-"""200 connections to the Riemann source at once, honest and hostile ones mixed, for a while: every acknowledged event arrives,
-memory stays flat, nothing that is hostile hurts the others. RUNNEL_SOAK is the number of seconds (8)."""
+"""220 connections to the Riemann source at once, honest and hostile ones mixed, some of each over TLS, for a while: every
+acknowledged event arrives, memory stays flat, nothing that is hostile hurts the others. RUNNEL_SOAK is the number of
+seconds (8)."""
 import json
 import os
 import random
 import socket
+import ssl
 import threading
 import time
 import unittest
@@ -12,13 +14,16 @@ from support.agent import Agent
 from support.http_server import Server
 from support.riemann import MEASURED, OK, Connection, event, frame, msg
 from support.run import main
-from support.servers import Folder
+from support.servers import Folder, make_certificates
 
 CONFIG = """
 [source.riemann]
-listen       = ["tcp://127.0.0.1:0"]
+listen       = ["tcp://127.0.0.1:0", "tls://127.0.0.1:0"]
 idle_timeout = "15s"
 max_frame    = "64KiB"
+tls_ca       = "{path}/ca.pem"
+tls_cert     = "{path}/server.pem"
+tls_key      = "{path}/server.key"
 
 [output.main]
 sink   = "http"
@@ -33,6 +38,7 @@ class Soak(unittest.TestCase):
     def test_mixed(self):
         folder = Folder()
         self.addCleanup(folder.close)
+        self.path = make_certificates(folder)
         arrived = set()
 
         def note(request):
@@ -41,15 +47,19 @@ class Soak(unittest.TestCase):
 
         server = Server(note)
         self.addCleanup(server.close)
-        self.agent = Agent(folder, CONFIG.format(url=server.url), agent='interval = "500ms"',
+        self.agent = Agent(folder, CONFIG.format(url=server.url, path=self.path), agent='interval = "500ms"',
                            environment=MEASURED)
         self.addCleanup(self.agent.kill)
         port = int(self.agent.wait_log(r"riemann: listening on tcp://127.0.0.1:(\d+)").group(1))
         self.address = ("127.0.0.1", port)
+        port = int(self.agent.wait_log(r"riemann: listening on tls://127.0.0.1:(\d+)").group(1))
+        self.tls_address = ("127.0.0.1", port)
         self.end = time.monotonic() + SECONDS
         self.acknowledged, self.problems, self.lock = set(), [], threading.Lock()
         threads = [threading.Thread(target=self.guard, args=(self.honest, n)) for n in range(HONEST // A_THREAD)]
         threads += [threading.Thread(target=self.guard, args=(self.hostile, n)) for n in range(HOSTILE // A_THREAD)]
+        threads += [threading.Thread(target=self.guard, args=(self.honest, n, True)) for n in (100,)]
+        threads += [threading.Thread(target=self.guard, args=(self.hostile, n, True)) for n in (100,)]
         for thread in threads:
             thread.start()
         time.sleep(SECONDS / 3)
@@ -73,16 +83,25 @@ class Soak(unittest.TestCase):
         with open(f"/proc/{self.agent.process.pid}/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def guard(self, work, number):
+    def connect(self, tls):
+        connection = Connection(self.tls_address if tls else self.address, 60)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(f"{self.path}/ca.pem")
+            context.load_cert_chain(f"{self.path}/client.pem", f"{self.path}/client.key")
+            connection.socket = context.wrap_socket(connection.socket, server_hostname="127.0.0.1")
+        return connection
+
+    def guard(self, work, *arguments):
         try:
-            work(number)
+            work(*arguments)
         except Exception as error:  # told by the test's own thread
             with self.lock:
                 self.problems.append(repr(error))
 
-    def honest(self, number):
-        """Ten connections, ten events a message, in turn."""
-        connections = [Connection(self.address, 60) for _ in range(A_THREAD)]
+    def honest(self, number, tls=False):
+        """Ten connections, ten events a message, in turn; over TLS one of them is a new one each time."""
+        connections = [self.connect(tls) for _ in range(A_THREAD)]
         value = number * 10_000_000
         while time.monotonic() < self.end:
             sent = []
@@ -97,11 +116,15 @@ class Soak(unittest.TestCase):
                 with self.lock:
                     self.acknowledged.update(values)
             time.sleep(0.01)
+            if tls:
+                connections.pop(0).close()
+                connections.append(self.connect(tls))
         for c in connections:
             c.close()
 
-    def hostile(self, number):
-        """Ten connections that send what nobody should, do not read, drip, vanish; opened again when they were closed."""
+    def hostile(self, number, tls=False):
+        """Ten connections that send what nobody should, do not read, drip, vanish; opened again when they were closed. Over TLS
+        every other one speaks it, the others send the same to the same port in the open."""
         chance = random.Random(number)
         good = msg(event(service="hostile", double=1))
         moves = [b"\0\0\0\0", b"\xff" * 4, frame(b"\xff" * 50), frame(good[:-1]), b"\0\0\xff\xff" + b"x" * 500,
@@ -111,7 +134,8 @@ class Soak(unittest.TestCase):
             for at in range(A_THREAD):
                 try:
                     if sockets[at] is None:
-                        sockets[at] = socket.create_connection(self.address, 60)
+                        sockets[at] = (self.connect(True).socket if tls and at % 2 else socket.create_connection(
+                            self.tls_address if tls else self.address, 60))
                         sockets[at].setblocking(False)
                     sockets[at].send(chance.choice(moves))
                     if chance.random() < 0.1:
