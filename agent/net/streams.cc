@@ -278,17 +278,20 @@ struct Streams::State {
     return taken;
   }
 
+  // Closed as soon as epoll says so: EPOLLHUP follows, whatever is watched (epoll_ctl(2)).
+  static void give_up(Connection& c) {
+    c.broken = true;
+    ::shutdown(c.fd.get(), SHUT_RDWR);
+    c.sent = c.out.size();
+  }
+
   // The connection may be gone afterwards, but not while its handler takes: then it is not closing.
   void flush(Connection& c) {
     while (c.sent < c.out.size()) {
       ssize_t n =
           ::send(c.fd.get(), c.out.data() + c.sent, c.out.size() - c.sent, MSG_NOSIGNAL | MSG_DONTWAIT);
       if (n < 0 && errno == EINTR) continue;
-      if (n < 0 && errno != EAGAIN) {
-        c.broken = true;
-        ::shutdown(c.fd.get(), SHUT_RDWR);  // EPOLLHUP follows, whatever is watched (epoll_ctl(2))
-        c.sent = c.out.size();
-      }
+      if (n < 0 && errno != EAGAIN) give_up(c);
       if (n < 0) break;
       c.sent += static_cast<size_t>(n);
     }
@@ -366,7 +369,7 @@ struct Streams::State {
 void Streams::Connection::send(std::string bytes) {
   if (broken) return;
   if (tls) {
-    (void)tls->write(bytes, out);  // a session that has failed is closing already
+    if (!tls->write(bytes, out)) State::give_up(*this);  // no memory
   } else if (out.empty()) {
     out = std::move(bytes);
   } else {

@@ -40,7 +40,7 @@ std::shared_ptr<const TlsContext> TlsContext::make(const TlsSettings& settings,
                                                    const std::string& module) {
   auto tls = load(module);
   if (!tls.ok()) {
-    problems.push_back({TlsProblem::File::certificate, false, tls.error()});
+    problems.push_back({TlsProblem::File::certificate, false, "no TLS without its module: " + tls.error()});
     return nullptr;
   }
   runnel_tls_settings wanted{};

@@ -10,7 +10,7 @@
 namespace {
 
 constexpr size_t kRecord = 17 << 10;     // a record of 16 KiB with what is around it (RFC 8446, 5.2)
-constexpr size_t kHandshake = 24 << 10;  // what an SSL holds in the middle of a handshake, as measured
+constexpr size_t kHandshake = 44 << 10;  // what an SSL holds in the middle of a handshake, as measured
 constexpr size_t kMaxName = 200;         // bytes of a name that a client has chosen
 
 std::string name_of(X509* certificate) {

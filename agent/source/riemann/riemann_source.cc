@@ -126,6 +126,8 @@ void RiemannSource::apply(const RiemannConfig& config, Listeners listeners,
   limits.streams.max_connections = static_cast<size_t>(config.max_connections);
   limits.streams.idle_timeout_ms = config.idle_timeout_ms;
   limits.streams.handshake_timeout_ms = config.handshake_timeout_ms;
+  if (tls)
+    limits.streams.max_held_bytes *= 2;  // a thousand clients that come back at once are 44 MiB of handshakes
   limits.streams.max_held_bytes = std::max(limits.streams.max_held_bytes, 2 * limits.max_frame);
   Listeners stream_listeners;
   std::vector<Datagrams> watches;
