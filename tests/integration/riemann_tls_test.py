@@ -354,6 +354,35 @@ openssl ca -batch -notext -config ca.cnf -in renewed.csr -out renewed.pem -days 
         self.finish(2 + 1 + 3 * 2 + 1)
 
 
+    def test_a_port_changes_to_tls_and_back(self):
+        """Who is connected stays, each as he came; OpenSSL is loaded when it is wanted for the first time."""
+        self.start(listen='"tcp://127.0.0.1:0"')
+        plain = Connection(self.address)
+        self.addCleanup(plain.close)
+        self.ask(plain)
+        self.assertNotIn("runnel/tls.so", self.maps())
+        for _ in range(2):
+            self.listen(f'"tls://127.0.0.1:{self.address[1]}"', TLS.format(path=self.path))
+            self.assertIn("runnel/tls.so", self.maps())
+            secure = self.connect()
+            self.ask(secure)
+            self.listen(f'"tcp://127.0.0.1:{self.address[1]}"', "")
+            with Connection(self.address) as again:
+                self.ask(again)
+            self.ask(secure)
+            self.ask(plain)
+        self.assertEqual(self.agent.metric("runnel.source.closed", source="riemann"), 0)
+        self.finish(1 + 2 * 4)
+
+    def listen(self, urls, more):
+        with open(self.agent.config, encoding="utf-8") as file:
+            text = file.read()
+        start, end = text.index("[source.riemann]"), text.index("[output.main]")
+        self.folder.write(os.path.basename(self.agent.config),
+                          f"{text[:start]}[source.riemann]\nlisten = [{urls}]\n{more}\n{text[end:]}")
+        self.reload("agent: reloaded")
+
+
 class Check(Tls):
     def test_what_is_wrong_is_named_with_its_place(self):
         self.use("server")
