@@ -20,7 +20,7 @@ ROOMS = {
     "filter": ["base", "metric"],
     "sketch": ["base", "metric"],
     "config": ["base", "metric", "net"],
-    "journal": ["base", "metric", "loop"],
+    "journal": ["base", "metric", "sketch"],
     "source/statsd": BELOW,
     "source/script": BELOW + ["source/statsd"],  # hooks may print StatsD lines: its parser and its table of series
     "source/host": BELOW,

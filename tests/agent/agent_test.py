@@ -96,7 +96,7 @@ max_bytes = "64KiB"
         for i in range(100):
             first.send(f"c{i % 40}:1|c", "total:1|c", f"t:{i}|ms")
             second.send("total:1|c", "bad line", "x:1e400|g", f"g{i}:1|g")
-        wait_for(lambda: agent.metric("runnel.output.dropped", output="web", reason="rejected") >= 1, agent.log, 30)
+        wait_for(lambda: agent.metric("runnel.output.quarantined", output="web") >= 1, agent.log, 30)
         wait_for(lambda: agent.metric("runnel.output.dropped", output="dead", reason="log_full") >= 1, agent.log, 30)
         self.assertEqual(agent.stop(), 0)
         self.assert_balances(agent, ["web", "file", "dead"], ["statsd", "scripts", "host"])

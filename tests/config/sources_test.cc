@@ -245,7 +245,7 @@ TEST_CASE("what the files of a tls:// listener are judged by is told at the key 
 TEST_CASE("what the journal leaves free is a share or a size") {
   CHECK(load("[journal]\nmin_free = \"10%\"").config.journal.min_free_share == Approx(0.1));
   CHECK(load("[journal]\nmin_free = \"2GiB\"").config.journal.min_free_bytes == int64_t{2} << 30);
-  for (const char* bad : {"5", "%", "-1%", "91%", "lots", "5 %%", "nan%", ""})
+  for (const char* bad : {"5 per cent", "%", "-1%", "91%", "lots", "5 %%", "nan%", ""})
     CHECK(load(fmt::format("[journal]\nmin_free = \"{}\"", bad)).errors.size() == 1);
   CHECK(load("[journal]\ndurability = \"disk\"").errors.size() == 1);
 }

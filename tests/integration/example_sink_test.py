@@ -71,7 +71,7 @@ filter = 'key ~ ^test'
             self.assertEqual(agent.stop(), 0, agent.log())
             self.assertEqual(agent.residual("local"), 0)
 
-    def test_one_record_too_large_is_dropped_alone(self):
+    def test_one_record_too_large_is_put_aside_alone(self):
         receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(receiver.close)
         receiver.bind(f"{self.folder.path}/consumer.sock")
@@ -80,7 +80,7 @@ filter = 'key ~ ^test'
             with agent.statsd() as statsd:
                 statsd.send("test.a:1|g", "test." + "x" * 300 + ":1|g", "test.b:2|g")
             self.assertEqual({json.loads(receiver.recv(1 << 16))["key"] for _ in range(2)}, {"test.a", "test.b"})
-            wait_for(lambda: agent.metric("runnel.output.dropped", output="local") >= 1, lambda: agent.log())
+            wait_for(lambda: agent.metric("runnel.output.quarantined", output="local") >= 1, lambda: agent.log())
             self.assertEqual(agent.stop(), 0, agent.log())
             self.assertEqual(agent.residual("local"), 0)
 

@@ -102,11 +102,11 @@ class Answers(unittest.TestCase):
         server.RequestHandlerClass = Poisoned
         agent = self.start("/")
         self.send_gauges(agent, 100)
-        wait_for(lambda: self.delivered(agent) + agent.metric("runnel.output.dropped", output="main") >= 100,
+        wait_for(lambda: self.delivered(agent) + agent.metric("runnel.output.quarantined", output="main") >= 100,
                  lambda: agent.log(), 60)
         agent.wait_log(r"no such thing")
         self.finish(agent)
-        self.assertGreaterEqual(agent.metric("runnel.output.dropped", output="main"), 1)
+        self.assertGreaterEqual(agent.metric("runnel.output.quarantined", output="main"), 1)
         good = {sample["key"] for request in self.requests() for sample in samples([request])
                 if poison not in request.text()}
         self.assertEqual(good, {f"test.{number}" for number in range(100)} - {poison})

@@ -16,8 +16,8 @@
 namespace runnel {
 
 struct TestFolder {
-  std::string path = "/tmp/runnel-sockets-XXXXXX";
-  TestFolder() {
+  std::string path;
+  explicit TestFolder(const std::string& below = "/tmp") : path(below + "/runnel-test-XXXXXX") {
     if (::mkdtemp(path.data()) == nullptr) throw std::runtime_error("mkdtemp");
   }
   ~TestFolder() { std::filesystem::remove_all(path); }
