@@ -320,8 +320,10 @@ struct JournalThread {
       if (!needed) passed.push_back(it->number);
       it = needed ? it + 1 : j.segments.erase(it);
     }
-    if (!j.segments.empty())
-      std::erase_if(j.gaps, [&](const auto& gap) { return gap.second <= j.segments.front().first; });
+    uint64_t passed_by_all = log.next_;
+    for (auto& [name, reader] : log.readers_)
+      passed_by_all = std::min({passed_by_all, reader->floor_, reader->next_});
+    std::erase_if(j.gaps, [&](const auto& gap) { return gap.second <= passed_by_all; });
     lock.unlock();
     int error = 0;
     for (auto& cursor : cursors) {
