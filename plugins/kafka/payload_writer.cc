@@ -45,6 +45,7 @@ Stop PayloadWriter::deliver(Producer& producer, const runnel_payload& payload) {
   payload_ = &payload;
   began_ns_ = monotonic_ns();
   pending_ = 0;
+  is_isolating_ = false;
   messages_.clear();
   states_.assign(payload.record_count, State{});
   first_error_.clear();
@@ -63,8 +64,7 @@ Stop PayloadWriter::deliver(Producer& producer, const runnel_payload& payload) {
       if (stopped == Stop::kNo) stopped = round(records);
     }
   }
-  if (stopped == Stop::kNo) isolate_rejected();
-  return stopped;
+  return stopped == Stop::kNo ? isolate_rejected() : stopped;
 }
 
 void PayloadWriter::refuse(uint32_t i, const std::string& why) {
@@ -153,7 +153,7 @@ void PayloadWriter::make_messages(const std::vector<uint32_t>& records) {
     return;
   }
   // The same records make the same messages at each try, so that a consumer can tell a repetition.
-  std::map<std::pair<const Topic*, int32_t>, uint32_t> open;
+  std::map<std::tuple<const Topic*, int32_t, std::string_view>, uint32_t> open;
   const size_t limit = static_cast<size_t>(settings_.max_message_bytes) - kHeaderRoom;
   std::vector<uint32_t> message_of;
   message_of.reserve(records.size());
@@ -162,7 +162,9 @@ void PayloadWriter::make_messages(const std::vector<uint32_t>& records) {
     const std::string_view key = settings_.key.of(record(i));
     const size_t size = record(i).size + 1;
     const int32_t partition = partition_of(*topic, key);
-    const auto [place, is_new] = open.try_emplace({topic, partition}, 0);
+    // While a culprit is looked for, a message for each key: those of several have none, which may be why.
+    const auto [place, is_new] =
+        open.try_emplace({topic, partition, is_isolating_ ? key : std::string_view()}, 0);
     if (is_new || messages_[place->second].bytes + size + messages_[place->second].key.size() > limit) {
       place->second = static_cast<uint32_t>(messages_.size());
       messages_.push_back({topic, partition, key, 0, 0, 0});
@@ -322,9 +324,11 @@ void PayloadWriter::reroute_refused(std::vector<uint32_t>& records) {
   });
 }
 
-// Brokers refuse the whole of what the library has packed together for one record that they do not want. Where others
-// have passed, the culprits are looked for in halves; where nothing has, the host does the same and then holds.
-void PayloadWriter::isolate_rejected() {
+// Brokers refuse the whole of what the library has packed together for one record that they do not want. A compacted
+// topic refuses what has no key, and that is nearly always why, so records with a key and those without are told apart
+// first: culprits that stand among many good ones would use up the rounds. Then the culprits are looked for in halves
+// where anything has passed; where nothing has, the host does the same and then holds.
+Stop PayloadWriter::isolate_rejected() {
   std::vector<uint32_t> rejected;
   bool some_passed = false;
   for (uint32_t i = 0; i < states_.size(); ++i) {
@@ -332,23 +336,55 @@ void PayloadWriter::isolate_rejected() {
     some_passed |= states_[i].error == RD_KAFKA_RESP_ERR_NO_ERROR;
     if (verdict_of(states_[i].error) == Verdict::kReject) rejected.push_back(i);
   }
-  if (!some_passed || rejected.size() < 2) return;
-  std::vector<std::vector<uint32_t>> work;
-  const auto halve = [&](const std::vector<uint32_t>& whole) {
-    const auto middle = whole.begin() + static_cast<std::ptrdiff_t>(whole.size() / 2);
-    work.emplace_back(middle, whole.end());
-    work.emplace_back(whole.begin(), middle);
+  if (rejected.size() < 2) return Stop::kNo;
+  using Part = std::vector<uint32_t>;
+  std::vector<Part> work, doubtful;
+  const auto divide = [&](const Part& whole, Part::const_iterator middle) {
+    work.emplace_back(middle, whole.cend());
+    work.emplace_back(whole.cbegin(), middle);
   };
-  halve(rejected);
-  for (int rounds = 0; !work.empty() && rounds < kIsolationRounds; ++rounds) {
-    const std::vector<uint32_t> part = std::move(work.back());
-    work.pop_back();
-    if (round(part) != Stop::kNo) return;
-    const bool still = std::any_of(part.begin(), part.end(), [&](uint32_t i) {
-      return verdict_of(states_[i].error) == Verdict::kReject;
-    });
-    if (still && part.size() > 1) halve(part);
+  const auto halve = [&](const Part& whole) {
+    divide(whole, whole.cbegin() + static_cast<std::ptrdiff_t>(whole.size() / 2));
+  };
+  const auto keyless = std::stable_partition(
+      rejected.begin(), rejected.end(), [&](uint32_t i) { return !settings_.key.of(record(i)).empty(); });
+  if (keyless != rejected.begin() && keyless != rejected.end()) {
+    divide(rejected, keyless);
+  } else if (settings_.batch_messages && keyless != rejected.begin()) {
+    work.push_back(rejected);  // a batch of several keys has none
+  } else if (some_passed) {
+    halve(rejected);
   }
+  Stop stopped = Stop::kNo;
+  is_isolating_ = true;
+  for (int rounds = 0; rounds < kIsolationRounds; ++rounds) {
+    if (work.empty() && some_passed && !doubtful.empty()) {
+      halve(doubtful.back());
+      doubtful.pop_back();
+    }
+    if (work.empty()) break;
+    Part part = std::move(work.back());
+    work.pop_back();
+    stopped = round(part);
+    if (stopped != Stop::kNo) break;
+    bool still = false;
+    for (const uint32_t i : part) {
+      some_passed |= states_[i].error == RD_KAFKA_RESP_ERR_NO_ERROR;
+      still |= verdict_of(states_[i].error) == Verdict::kReject;
+    }
+    if (!still || part.size() == 1) continue;
+    if (some_passed) {
+      halve(part);
+    } else {
+      doubtful.push_back(std::move(part));
+    }
+  }
+  is_isolating_ = false;
+  // Nobody has looked at those yet: they are not given up for the company they were in.
+  if (stopped != Stop::kNo)
+    for (const Part& part : work)
+      for (const uint32_t i : part) states_[i].is_reported = false;
+  return stopped;
 }
 
 runnel_outcome PayloadWriter::outcome_of(size_t i, Stop stopped) const {

@@ -62,7 +62,7 @@ class PayloadWriter {
   Stop ask_for_topic(Topic& topic, uint64_t since_ns);
   Stop round(const std::vector<uint32_t>& records);
   void reroute_refused(std::vector<uint32_t>& records);
-  void isolate_rejected();
+  Stop isolate_rejected();
   void make_messages(const std::vector<uint32_t>& records);
   int32_t partition_of(const Topic& topic, std::string_view key) const;
   Stop produce(size_t token);
@@ -90,6 +90,7 @@ class PayloadWriter {
   std::vector<Message> messages_;
   std::vector<uint32_t> order_;  // records, message by message
   size_t pending_ = 0;
+  bool is_isolating_ = false;
   std::string first_error_;  // of the records that were not delivered
   std::string route_error_;
   std::vector<runnel_outcome> outcomes_;  // of the samples

@@ -149,6 +149,16 @@ class Kafka(unittest.TestCase):
         self.assertEqual(agent.metric("runnel.output.dropped", output="main", reason="rejected"), 2)
         self.assertRegex(agent.log(), r"ERROR main: dropped records=2 reason=rejected .*no topic for test\.")
 
+    def test_a_compacted_topic_costs_only_what_has_no_key(self):
+        lines = [f"test.{number}:1|c" + ("|#site:lon" if number % 2 else "") for number in range(200)]
+        for message in ("record", "batch"):
+            with self.subTest(message):
+                self.broker.create_topic(f"compact-{message}", cleanup_policy="compact")
+                agent = self.send(f"compact-{message}", lines, f'key = "tag:site"\nmessage = "{message}"', create=False)
+                found = [json.loads(line)["key"] for m in self.broker.consume(f"compact-{message}") for line in m["value"].splitlines()]
+                self.assertEqual(sorted(found), sorted(f"test.{number}" for number in range(1, 200, 2)), agent.log())
+                self.assertEqual(agent.metric("runnel.output.dropped", output="main", reason="rejected"), 100)
+
     def test_ffwd_schemas(self):
         wanted = {
             "1.0.0": '{"version":"1.0.0","key":"test.api","host":"test-host","time":T,"attributes":{"role":"db","site":"lon"},"tags":["prod"],"value":42.0}',

@@ -2,6 +2,7 @@
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
+#include <algorithm>
 #include <thread>
 
 #include "plugins/sink_host.h"
@@ -35,6 +36,10 @@ class Mock {
     const std::vector<rd_kafka_resp_err_t> errors(times, error);
     rd_kafka_mock_push_request_errors_array(cluster_, request, times, errors.data());
   }
+  void fail(int16_t request, const std::vector<rd_kafka_resp_err_t>& errors) {
+    rd_kafka_mock_push_request_errors_array(cluster_, request, errors.size(), errors.data());
+  }
+  void fail_no_more(int16_t request) { rd_kafka_mock_clear_request_errors(cluster_, request); }
   void fail_topic(const char* topic, rd_kafka_resp_err_t error) {
     rd_kafka_mock_topic_set_error(cluster_, topic, error);
   }
@@ -142,6 +147,32 @@ TEST_CASE("kafka: one bad record does not take those it travels with along") {
   mock.fail(kProduce, RD_KAFKA_RESP_ERR_INVALID_RECORD, 1);  // and only once: the halves are good
   const Answer answer = host.write(payload(300));
   CHECK(answer.outcome == RUNNEL_DELIVERED);
+}
+
+TEST_CASE("kafka: a search for a bad record that is cut short gives up nobody") {
+  Mock mock;
+  SinkHost host(kafka_sink(), patient_options_for(mock));
+  REQUIRE(host.create());
+  REQUIRE(host.write(payload(1)).outcome == RUNNEL_DELIVERED);
+  // One of the four partitions refuses, and then nobody answers well any more.
+  std::vector<rd_kafka_resp_err_t> errors(1000, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS);
+  errors[0] = RD_KAFKA_RESP_ERR_INVALID_RECORD;
+  errors[1] = errors[2] = errors[3] = RD_KAFKA_RESP_ERR_NO_ERROR;
+  mock.fail(kProduce, errors);
+  const Answer answer = host.write(payload(300), 4s);
+  INFO(answer.message);
+  CHECK(answer.outcome == RUNNEL_RETRY);
+  REQUIRE(answer.samples.size() == 300);
+  const auto count = [&](runnel_outcome outcome) {
+    return std::count(answer.samples.begin(), answer.samples.end(), static_cast<uint8_t>(outcome));
+  };
+  CHECK(count(RUNNEL_DELIVERED) > 100);
+  CHECK(count(RUNNEL_RETRY) > 20);
+  CHECK(count(RUNNEL_REJECT) == 0);
+  // What was in flight was taken back, which leaves a gap: a new producer.
+  mock.fail_no_more(kProduce);
+  CHECK(host.write(payload(300)).outcome == RUNNEL_DELIVERED);
+  CHECK(host.metrics()["runnel.kafka.producers"] == 2);
 }
 
 TEST_CASE(
