@@ -18,11 +18,17 @@ Conf new_conf() {
   return conf;
 }
 
+// Some of the library's texts end a line.
+std::string sentence(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
 std::string set(rd_kafka_conf_t* conf, const std::string& name, const std::string& value) {
   std::array<char, 512> text{};
   if (rd_kafka_conf_set(conf, name.c_str(), value.c_str(), text.data(), text.size()) == RD_KAFKA_CONF_OK)
     return {};
-  return text.data();
+  return sentence(text.data());
 }
 
 ProducerEvents& events_of(void* opaque) {
@@ -66,7 +72,7 @@ std::unique_ptr<Producer> Producer::create(const Properties& properties, const P
   std::array<char, 512> text{};
   rd_kafka_t* handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf.get(), text.data(), text.size());
   if (!handle) {
-    error = text.data();
+    error = sentence(text.data());
     return nullptr;
   }
   [[maybe_unused]] rd_kafka_conf_t* const taken_over = conf.release();
@@ -91,14 +97,20 @@ std::string refused_by_library(const std::string& name, const std::string& value
 std::string refused_by_library(const Properties& properties) {
   Conf conf = new_conf();
   for (const auto& [name, value] : properties) {
-    // Without brokers it connects to nobody, without TLS and a login it reads no files and asks for no password.
-    if (name == "bootstrap.servers" || name == "security.protocol" || name.starts_with("ssl.")) continue;
-    if (std::string error = set(conf.get(), name, value); !error.empty()) return error;
+    // Without brokers it connects to nobody, without a login it asks for no password; files may come later.
+    if (name == "bootstrap.servers" || (name.starts_with("ssl.") && name.ends_with(".location"))) continue;
+    const bool protocol = name == "security.protocol";
+    if (std::string error = set(conf.get(), name,
+                                protocol && value == "sasl_ssl" ? "ssl"
+                                : protocol && value != "ssl"    ? "plaintext"
+                                                                : value);
+        !error.empty())
+      return error;
   }
   rd_kafka_conf_set_log_cb(conf.get(), on_log);
   std::array<char, 512> text{};
   rd_kafka_t* handle = rd_kafka_new(RD_KAFKA_PRODUCER, conf.get(), text.data(), text.size());
-  if (!handle) return text.data();
+  if (!handle) return sentence(text.data());
   [[maybe_unused]] rd_kafka_conf_t* const taken_over = conf.release();
   rd_kafka_destroy(handle);
   return {};

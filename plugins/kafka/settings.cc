@@ -41,7 +41,9 @@ constexpr std::pair<const char*, const char*> kOwn[] = {
     {"sasl.username", "username"},
     {"sasl.password", "password_file"},
     {"ssl.ca.location", "tls_ca"},
+    {"ssl.ca.pem", "tls_ca"},
     {"ssl.certificate.location", "tls_cert"},
+    {"ssl.certificate.pem", "tls_cert"},
     {"ssl.key.location", "tls_key"},
     {"ssl.key.password", "tls_key_password_file"},
     {"statistics.interval.ms", "statistics"},
@@ -53,6 +55,7 @@ constexpr std::pair<const char*, const char*> kRefused[] = {
     {"ssl.endpoint.identification.algorithm",
      "cannot be changed: the name in a certificate is always verified"},
     {"plugin.library.paths", "cannot be set: it loads foreign code into the agent"},
+    {"ssl.engine.location", "cannot be set: it loads foreign code into the agent"},
     {"internal.termination.signal", "cannot be set: signals are the agent's"},
     {"transactional.id", "cannot be set: the sink uses no transactions"},
     {"log.queue", "cannot be set: the sink needs it as it is"},
@@ -70,6 +73,13 @@ bool has_control(std::string_view text) {
                      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; });
 }
 
+bool has_only(std::string_view text, std::string_view others) {
+  return std::all_of(text.begin(), text.end(), [&](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           others.find(c) != std::string_view::npos;
+  });
+}
+
 // "HOST", "HOST:PORT", "[v6]:PORT". Null, or what is wrong.
 const char* wrong_broker(std::string_view text) {
   if (text.empty()) return "is empty";
@@ -82,6 +92,8 @@ const char* wrong_broker(std::string_view text) {
     const size_t end = text.find(']');
     if (end == std::string_view::npos) return "has no ] after its address";
     host = text.substr(1, end - 1);
+    if (!host.empty() && (host.find(':') == std::string_view::npos || !has_only(host, ":.%")))
+      return "has no IPv6 address in its brackets";
     const std::string_view rest = text.substr(end + 1);
     if (!rest.empty() && rest[0] != ':') return "must be HOST or HOST:PORT";
     has_port = !rest.empty();
@@ -93,6 +105,8 @@ const char* wrong_broker(std::string_view text) {
     if (port.find(':') != std::string_view::npos) return "an IPv6 address stands in brackets: [::1]:9092";
   }
   if (host.empty()) return "has no host";
+  if (text[0] != '[' && !has_only(host, ".-_"))
+    return "has a host that is no name (letters, digits, '.', '-', '_'; others in their xn-- form)";
   if (!has_port) return nullptr;
   long number = 0;
   for (const char c : port) {
@@ -100,6 +114,18 @@ const char* wrong_broker(std::string_view text) {
     number = std::min(number * 10 + (c - '0'), 100'000L);
   }
   return port.empty() || number < 1 || number > 65535 ? "has a port that is not 1 to 65535" : nullptr;
+}
+
+// An entry of topic_allow. Null, or why no name can ever be like it.
+const char* wrong_glob(std::string_view text) {
+  if (text.empty()) return "is empty";
+  if (!has_only(text, "._-*?[]!^"))
+    return "is like no topic: those have letters, digits, '.', '_' and '-' only";
+  if (text.find_first_of("*?[]!^") == std::string_view::npos) return wrong_topic(text);
+  const size_t open = text.find('[');
+  return open != std::string_view::npos && text.find(']', open) == std::string_view::npos
+             ? "has no ] after its ["
+             : nullptr;
 }
 
 bool is_loopback(std::string_view broker) {
@@ -193,6 +219,15 @@ void check_options(const runnel_value* values, void (*error)(void*, size_t, cons
       wrong(kTopicDefault, what);
     } else if (!topic_default.needs_only_type()) {
       wrong(kTopicDefault, "may have no other field than %{type} inside, which every record has");
+    } else {
+      runnel_record record{};
+      std::string name;
+      for (const runnel_record_type type : {RUNNEL_RECORD_METRIC, RUNNEL_RECORD_EVENT}) {
+        record.type = type;
+        if (topic_default.expand(record, name) == TopicPattern::Result::kGood) continue;
+        wrong(kTopicDefault, "becomes " + name + ", which " + wrong_topic(name));
+        break;
+      }
     }
   }
   for (const Option option : {kTopicDefault, kTopicAllow, kTopicLimit})
@@ -200,7 +235,7 @@ void check_options(const runnel_value* values, void (*error)(void*, size_t, cons
       wrong(option, "has no effect while topic has no field such as %{tag.site} inside");
   for (size_t i = 0; i < values[kTopicAllow].count; ++i) {
     const std::string entry(view(values[kTopicAllow].list[i]));
-    if (entry.empty()) wrong(kTopicAllow, "is empty", entry.c_str());
+    if (const char* bad = wrong_glob(entry)) wrong(kTopicAllow, bad, entry.c_str());
   }
   if (!RecordKey().parse(text(kKey))) wrong(kKey, "must be series, host, tag:NAME or none");
   if (text(kCompression) == "gzip" && values[kCompressionLevel].integer > 9)
@@ -208,6 +243,7 @@ void check_options(const runnel_value* values, void (*error)(void*, size_t, cons
   if (values[kCompressionLevel].integer != 0 &&
       (text(kCompression) == "none" || text(kCompression) == "snappy"))
     wrong(kCompressionLevel, "there is no level to set for " + text(kCompression));
+  if (values[kTimeout].integer <= values[kLinger].integer) wrong(kTimeout, "must be longer than linger");
   for (const Option option : {kClientId, kUsername})
     if (has_control(text(option))) wrong(option, "must not contain control characters");
 
@@ -233,10 +269,13 @@ void check_options(const runnel_value* values, void (*error)(void*, size_t, cons
     for (const auto& [refused, why] : kRefused)
       if (name == refused) wrong(kLibrdkafka, why, name.c_str()), known = true;
     if (known) continue;
+    if (name.starts_with("ssl.") && values[kTls].integer == 0)
+      wrong(kLibrdkafka, "has no effect without tls = true", name.c_str());
     if (const std::string refusal = refused_by_library(name, value); !refusal.empty())
       wrong(kLibrdkafka, refusal, name.c_str());
   }
-  // What only shows when settings meet: acks and enable.idempotence, limits that contradict each other.
+  // What only shows when settings meet, or when they are used: acks and enable.idempotence, limits that contradict each
+  // other, ciphers.
   if (!good) return;
   if (const std::string refusal = refused_by_library(properties_of(read_settings(values))); !refusal.empty())
     wrong(values[kLibrdkafka].is_set ? kLibrdkafka : kBrokers, refusal);

@@ -22,7 +22,7 @@ class TopicPattern {
   // False: `error` says what is wrong.
   bool parse(std::string_view text, std::string& error);
   bool is_static() const { return parts_.size() <= 1 && (parts_.empty() || parts_[0].field == Field::kText); }
-  // Only of %{type}, which every record has: always a good name once check_types has found it so.
+  // Only of %{type}, which every record has: always a good name where it is one for both types.
   bool needs_only_type() const;
 
   enum class Result { kGood, kMissing, kWrong };

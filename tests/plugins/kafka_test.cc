@@ -102,12 +102,17 @@ TEST_CASE("kafka: a pattern becomes a topic, or says why not") {
   }
   for (const char* text :
        {"", "a b", "m-%", "m-%s", "m-%{", "m-%{}", "m-%{tag}", "m-%{tag.}", "m-%{tags.site}", "m-%{name}",
-        "m-%{type", "__x", ".", "..", "ü", "a/b", "m-}x{"}) {
+        "m-%{type", "__x", ".", "..", "ü", "a/b", "m-}x{", "__m-%{tag.site}", "__%{type}"}) {
     INFO(text);
     std::string error;
     CHECK_FALSE(TopicPattern().parse(text, error));
     CHECK_FALSE(error.empty());
   }
+  // What no value can mend.
+  std::string error;
+  CHECK(TopicPattern().parse(std::string(248, 'x') + "%{tag.site}", error));
+  CHECK_FALSE(TopicPattern().parse(std::string(249, 'x') + "%{tag.site}", error));
+  CHECK(error == "is longer than 249 bytes");
 }
 
 TEST_CASE("kafka: topic_allow") {
@@ -185,6 +190,12 @@ TEST_CASE("kafka: check") {
       {{{"acks", s("1")}, {"key", s("tag:site")}, {"message", s("batch")}}, {}},
       {{{"tls", true}, {"tls_ca", s("/c")}, {"tls_cert", s("/c")}, {"tls_key", s("/k")}}, {}},
       {{{"sasl_mechanism", s("PLAIN")}, {"username", s("u")}, {"password_file", s("/p")}}, {}},
+      {{{"topic", s("%{tag.site}")}, {"topic_allow", Strings{"a", "m-*", "m-?[a-z]", "x[!0-9].y_z", "..."}}},
+       {}},
+      {{{"tls", true},
+        {"librdkafka",
+         Map{{"ssl.cipher.suites", "ECDHE-RSA-AES256-GCM-SHA384"}, {"ssl.crl.location", "/c"}}}},
+       {}},
       {{{"librdkafka", Map{{"socket.nagle.disable", "true"}, {"debug", "broker"}, {"batch.size", "100000"}}}},
        {}},
 
@@ -201,10 +212,33 @@ TEST_CASE("kafka: check") {
         "brokers.u@a: must be HOST or HOST:PORT, one broker an entry",
         "brokers.[::1: has no ] after its address", "brokers.[::1]x: must be HOST or HOST:PORT",
         "brokers.a:99999999999999999999: has a port that is not 1 to 65535"}},
+      {{{"brokers", Strings{"ä:1", "*", "a\\b", "%41", "a;b:1"}}},
+       {"brokers.ä:1: has a host that is no name (letters, digits, '.', '-', '_'; others in their xn-- form)",
+        "brokers.*: has a host that is no name (letters, digits, '.', '-', '_'; others in their xn-- form)",
+        "brokers.a\\b: has a host that is no name (letters, digits, '.', '-', '_'; others in their xn-- "
+        "form)",
+        "brokers.%41: has a host that is no name (letters, digits, '.', '-', '_'; others in their xn-- form)",
+        "brokers.a;b:1: has a host that is no name (letters, digits, '.', '-', '_'; others in their xn-- "
+        "form)"}},
+      {{{"brokers", Strings{"[]:1", "[zz]:1", "[a]"}}},
+       {"brokers.[]:1: has no host", "brokers.[zz]:1: has no IPv6 address in its brackets",
+        "brokers.[a]: has no IPv6 address in its brackets"}},
       {{{"topic", s("a b")}}, {"topic: may have letters, digits, '.', '_', '-' and %{…} only"}},
       {{{"topic", s("__x")}}, {"topic: must not begin with __ (the brokers' own topics do)"}},
       {{{"topic", s("m-%{tag.site}")}, {"topic_default", s("m-%{tag.rack}")}},
        {"topic_default: may have no other field than %{type} inside, which every record has"}},
+      {{{"topic", s("m-%{tag.site}")}, {"topic_default", s("__%{type}")}},
+       {"topic_default: must not begin with __ (the brokers' own topics do)"}},
+      {{{"topic", s("m-%{tag.site}")}, {"topic_default", std::string(244, 'x') + "%{type}"}},
+       {"topic_default: becomes " + std::string(244, 'x') + "metric, which is longer than 249 bytes"}},
+      {{{"topic", s("%{tag.site}")}, {"topic_allow", Strings{"", "a b", "ü*", "__x", "x[ab", "m/*"}}},
+       {"topic_allow.: is empty",
+        "topic_allow.a b: is like no topic: those have letters, digits, '.', '_' and '-' only",
+        "topic_allow.ü*: is like no topic: those have letters, digits, '.', '_' and '-' only",
+        "topic_allow.__x: must not begin with __ (the brokers' own topics do)",
+        "topic_allow.x[ab: has no ] after its [",
+        "topic_allow.m/*: is like no topic: those have letters, digits, '.', '_' and '-' only"}},
+      {{{"timeout", int64_t{1000}}, {"linger", int64_t{1000}}}, {"timeout: must be longer than linger"}},
       {{{"topic_default", s("x")}},
        {"topic_default: has no effect while topic has no field such as %{tag.site} inside"}},
       {{{"key", s("seris")}}, {"key: must be series, host, tag:NAME or none"}},
@@ -231,6 +265,15 @@ TEST_CASE("kafka: check") {
         "verified"}},
       {{{"librdkafka", Map{{"plugin.library.paths", "/tmp/x"}}}},
        {"librdkafka.plugin.library.paths: cannot be set: it loads foreign code into the agent"}},
+      {{{"librdkafka", Map{{"ssl.engine.location", "/tmp/x"}, {"ssl.ca.pem", "x"}}}},
+       {"librdkafka.ssl.ca.pem: is made by the sink (set tls_ca)",
+        "librdkafka.ssl.engine.location: cannot be set: it loads foreign code into the agent"}},
+      {{{"librdkafka", Map{{"ssl.crl.location", "/c"}}}},
+       {"librdkafka.ssl.crl.location: has no effect without tls = true"}},
+      {{{"tls", true}, {"librdkafka", Map{{"ssl.cipher.suites", "bogus"}}}},
+       {"librdkafka: ssl.cipher.suites failed: error:0A0000B9:SSL routines::no cipher match"}},
+      {{{"librdkafka", Map{{"log_level", "99"}}}},
+       {"librdkafka.log_level: Configuration property \"log_level\" value 99 is outside allowed range 0..7"}},
       {{{"acks", s("1")}, {"librdkafka", Map{{"enable.idempotence", "true"}}}},
        {"librdkafka: `acks` must be set to `all` when `enable.idempotence` is true"}},
   };
