@@ -1,10 +1,9 @@
 #include "file_sink.h"
 
 #include <charconv>
-#include <new>
 
 #include "log_file.h"
-#include "sink_support.h"
+#include "sink_calls.h"
 
 namespace {
 
@@ -219,38 +218,7 @@ class FileSink {
   double sync_errors_ = 0;
 };
 
-void* create(const runnel_host* host, const runnel_value* values, char* error, size_t capacity) {
-  try {
-    return new FileSink(host, values);
-  } catch (const std::exception& failure) {
-    copy_text(failure.what(), error, capacity);
-    return nullptr;
-  }
-}
-
-runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns,
-                             runnel_answer* answer) {
-  try {
-    return static_cast<FileSink*>(sink)->write(*payload, deadline_ns, answer);
-  } catch (const std::exception& failure) {
-    return answer_with(answer, RUNNEL_RETRY, failure.what());
-  }
-}
-
-// tick and reopen have no answer: what they could not do the next write finds undone.
-void tick(void* sink) {
-  try {
-    static_cast<FileSink*>(sink)->tick();
-  } catch (const std::exception&) {
-  }
-}
-
-void reopen(void* sink) {
-  try {
-    static_cast<FileSink*>(sink)->reopen();
-  } catch (const std::exception&) {
-  }
-}
+using Calls = SinkCalls<FileSink>;
 
 constexpr runnel_sink kSink{
     .abi_version = RUNNEL_SINK_ABI,
@@ -264,12 +232,12 @@ constexpr runnel_sink kSink{
     .default_encoding = nullptr,
     .default_compression = nullptr,
     .check = check,
-    .create = create,
-    .write = write_payload,
-    .interrupt = [](void* self) { static_cast<FileSink*>(self)->interrupt(); },
-    .reopen = reopen,
-    .destroy = [](void* self) { delete static_cast<FileSink*>(self); },
-    .tick = tick,
+    .create = Calls::create,
+    .write = Calls::write,
+    .interrupt = Calls::interrupt,
+    .reopen = Calls::reopen,
+    .destroy = Calls::destroy,
+    .tick = Calls::tick,
     .encodings = nullptr,
 };
 

@@ -3,7 +3,6 @@
 // connection, TLS session and header lists are there for the next request. See runnel_sink.h for threads and
 // lifetimes.
 #include <curl/curl.h>
-#include <unistd.h>
 
 #include <array>
 #include <memory>
@@ -12,7 +11,7 @@
 
 #include "answers.h"
 #include "settings.h"
-#include "sink_support.h"
+#include "sink_calls.h"
 
 namespace {
 
@@ -26,7 +25,6 @@ constexpr size_t kMaxBody = 64 << 10;         // of an answer; the rest is not r
 constexpr long kConnectionLifeSeconds = 300;  // so that a changed DNS entry or a new balancer is noticed
 constexpr long kDnsCacheSeconds = 60;
 constexpr long kStallBytesPerSecond = 10;
-constexpr size_t kMaxSecret = 16 << 10;
 
 // A header list whose nodes are our own: the one of the idempotency id changes with each payload, and
 // building a list anew would be the larger part of a request's allocations. libcurl reads it during a
@@ -141,23 +139,21 @@ class HttpSink {
     option(CURLOPT_PROXY_SSLVERSION, version);
     option(CURLOPT_SSL_VERIFYPEER, 1L);
     option(CURLOPT_SSL_VERIFYHOST, 2L);
-    if (!settings_.tls_ca.empty()) {
-      option(CURLOPT_CAINFO, settings_.tls_ca.c_str());
+    if (!settings_.tls_files.ca.empty()) {
+      option(CURLOPT_CAINFO, settings_.tls_files.ca.c_str());
       option(CURLOPT_CAPATH, static_cast<char*>(nullptr));  // else the system's would be trusted as well
-      option(CURLOPT_PROXY_CAINFO, settings_.tls_ca.c_str());
+      option(CURLOPT_PROXY_CAINFO, settings_.tls_files.ca.c_str());
       option(CURLOPT_PROXY_CAPATH, static_cast<char*>(nullptr));
     }
-    if (!settings_.tls_cert.empty()) {
-      option(CURLOPT_SSLCERT, settings_.tls_cert.c_str());
-      option(CURLOPT_SSLKEY, settings_.tls_key.c_str());
+    if (!settings_.tls_files.cert.empty()) {
+      option(CURLOPT_SSLCERT, settings_.tls_files.cert.c_str());
+      option(CURLOPT_SSLKEY, settings_.tls_files.key.c_str());
     }
   }
 
   void warn_of_doubtful() const {
-    for (const std::string* path : {&settings_.tls_ca, &settings_.tls_cert, &settings_.tls_key})
-      if (!path->empty() && access(path->c_str(), R_OK) != 0)
-        log(RUNNEL_LOG_WARNING,
-            *path + ": " + runnel_plugin::error_text(errno) + "; nothing can be sent without it");
+    if (const std::string wrong = runnel_plugin::unreadable_file(settings_.tls_files); !wrong.empty())
+      log(RUNNEL_LOG_WARNING, wrong + "; nothing can be sent without it");
     const bool has_secret = !settings_.username.empty() || !settings_.token_file.empty();
     if (has_secret && !settings_.tls && !settings_.loopback)
       log(RUNNEL_LOG_WARNING, "the url is http:// and so the password or token travels in plain text");
@@ -175,14 +171,8 @@ class HttpSink {
     };
     for (const auto& [path, secret] : wanted) {
       if (path->empty()) continue;
-      std::vector<char> buffer(kMaxSecret);
-      const long size = host_->read_secret(host_->context, path->c_str(), buffer.data(), buffer.size());
-      if (size < 0) return *path + ": " + buffer.data();
-      secret->assign(buffer.data(), static_cast<size_t>(size));
-      if (secret->empty()) return *path + ": is empty";
-      for (const char c : *secret)
-        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
-          return *path + ": has control characters inside";
+      if (std::string wrong = runnel_plugin::read_secret(*host_, *path, *secret); !wrong.empty())
+        return wrong;
     }
     secrets_known_ = true;
     if (secrets == secrets_ && header_is_current_) return {};
@@ -388,39 +378,7 @@ class HttpSink {
   std::unique_ptr<CURL, CurlEasyCleanup> easy_;  // after multi_: has to go first
 };
 
-void* create(const runnel_host* host, const runnel_value* values, char* error, size_t capacity) {
-  try {
-    return new HttpSink(host, values);
-  } catch (const std::exception& failure) {
-    copy_text(failure.what(), error, capacity);
-    return nullptr;
-  }
-}
-
-void check(const runnel_value* values, void (*error)(void*, size_t, const char*, const char*),
-           void* context) {
-  try {
-    check_options(values, error, context);
-  } catch (const std::exception& failure) {
-    error(context, kUrl, nullptr, failure.what());
-  }
-}
-
-runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns,
-                             runnel_answer* answer) {
-  try {
-    return static_cast<HttpSink*>(sink)->write(*payload, deadline_ns, answer);
-  } catch (const std::exception& failure) {
-    return answer_with(answer, RUNNEL_RETRY, failure.what());
-  }
-}
-
-void reopen(void* sink) {
-  try {
-    static_cast<HttpSink*>(sink)->reopen();
-  } catch (const std::exception&) {  // the connection that is there goes on
-  }
-}
+using Calls = runnel_plugin::SinkCalls<HttpSink>;
 
 constexpr runnel_sink kSink{
     .abi_version = RUNNEL_SINK_ABI,
@@ -433,12 +391,12 @@ constexpr runnel_sink kSink{
     .option_count = kOptionCount,
     .default_encoding = "json",
     .default_compression = "gzip",
-    .check = check,
-    .create = create,
-    .write = write_payload,
-    .interrupt = [](void* self) { static_cast<HttpSink*>(self)->interrupt(); },
-    .reopen = reopen,
-    .destroy = [](void* self) { delete static_cast<HttpSink*>(self); },
+    .check = runnel_plugin::check_call<check_options>,
+    .create = Calls::create,
+    .write = Calls::write,
+    .interrupt = Calls::interrupt,
+    .reopen = Calls::reopen,
+    .destroy = Calls::destroy,
     .tick = nullptr,
     .encodings = nullptr,
 };

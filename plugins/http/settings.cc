@@ -6,10 +6,9 @@
 #include <cctype>
 #include <memory>
 
-#include "sink_support.h"
-
 namespace runnel_http {
 
+using runnel_plugin::has_control;
 using runnel_plugin::view;
 
 namespace {
@@ -50,13 +49,6 @@ bool is_token(std::string_view text) {
   for (const char c : text)
     if (!isalnum(static_cast<unsigned char>(c)) && !strchr("!#$%&'*+-.^_`|~", c)) return false;
   return true;
-}
-
-// Of a header's value, a user name and whatever else becomes part of a header line.
-bool has_control(std::string_view text) {
-  for (const char c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) return true;
-  return false;
 }
 
 const char* wrong_url(const std::string& text) {
@@ -147,12 +139,9 @@ const runnel_option kOptions[kOptionCount] = {
     {"proxy_username", RUNNEL_OPTION_STRING, 0, nullptr, "User for the proxy", nullptr, 0, 0},
     {"proxy_password_file", RUNNEL_OPTION_SECRET_FILE, 0, nullptr, "File with the password for the proxy",
      nullptr, 0, 0},
-    {"tls_ca", RUNNEL_OPTION_STRING, 0, nullptr,
-     "File with the only authorities to trust (PEM); without it the system's are", nullptr, 0, 0},
-    {"tls_cert", RUNNEL_OPTION_STRING, 0, nullptr, "File with the client certificate (PEM, with its chain)",
-     nullptr, 0, 0},
-    {"tls_key", RUNNEL_OPTION_SECRET_FILE, 0, nullptr, "File with the client certificate's key (PEM)",
-     nullptr, 0, 0},
+    runnel_plugin::kTlsCaOption,
+    runnel_plugin::kTlsCertOption,
+    runnel_plugin::kTlsKeyOption,
     {"tls_min_version", RUNNEL_OPTION_ENUM, 0, "\"1.2\"", "Oldest TLS version to accept", kTlsVersions, 0, 0},
 };
 
@@ -180,8 +169,7 @@ void check_options(const runnel_value* values, void (*error)(void*, size_t, cons
   if (!is_token(text(kTokenScheme))) wrong(kTokenScheme, "must be one word");
 
   // Pairs that only work together, and choices that exclude each other.
-  // An empty value that is set counts: of "${NAME:-}" nobody knows here what it is elsewhere.
-  const auto has = [&](Option option) { return values[option].is_set || values[option].text.size > 0; };
+  const auto has = [&](Option option) { return runnel_plugin::has_value(values[option]); };
   if (text(kUsername).find(':') != std::string::npos) wrong(kUsername, "must not contain a colon");
   if (has(kUsername) && !has(kPasswordFile)) wrong(kUsername, "needs password_file as well");
   if (has(kPasswordFile) && !has(kUsername)) wrong(kPasswordFile, "needs username as well");
@@ -208,7 +196,7 @@ Settings read_settings(const runnel_value* values, std::string_view agent_versio
   const Url url(settings.url);
   settings.tls = url.part(CURLUPART_SCHEME) == "https";
   const std::string host = url.part(CURLUPART_HOST);
-  settings.loopback = host == "localhost" || host.starts_with("127.") || host == "[::1]";
+  settings.loopback = runnel_plugin::is_loopback_host(host);
   settings.method = text(kMethod);
   for (size_t i = 0; i < values[kHeaders].count; ++i) {
     const runnel_pair& header = values[kHeaders].map[i];
@@ -233,9 +221,7 @@ Settings read_settings(const runnel_value* values, std::string_view agent_versio
     settings.no_proxy += (i ? "," : "") + std::string(view(values[kNoProxy].list[i]));
   settings.proxy_username = text(kProxyUsername);
   settings.proxy_password_file = text(kProxyPasswordFile);
-  settings.tls_ca = text(kTlsCa);
-  settings.tls_cert = text(kTlsCert);
-  settings.tls_key = text(kTlsKey);
+  settings.tls_files = {text(kTlsCa), text(kTlsCert), text(kTlsKey)};
   settings.tls_1_3 = text(kTlsMinVersion) == "1.3";
   return settings;
 }

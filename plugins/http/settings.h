@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "peer_options.h"
 #include "runnel_sink.h"
 
 namespace runnel_http {
@@ -54,7 +55,7 @@ struct Settings {
   int64_t timeout_ms = 0, connect_timeout_ms = 0, stall_timeout_ms = 0;
   std::vector<long> retry_on;
   std::string proxy, no_proxy, proxy_username, proxy_password_file;
-  std::string tls_ca, tls_cert, tls_key;
+  runnel_plugin::TlsFiles tls_files;
   bool tls_1_3 = false;
 };
 

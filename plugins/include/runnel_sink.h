@@ -126,7 +126,7 @@ typedef struct runnel_host {
                  double value);
 
   /* Reads a SECRET_FILE: writes its text without trailing line ends and a NUL to `buffer` and returns its length, or
-     -1 with the reason in `buffer`. Read it when it is needed and not only once: files are rotated. */
+     -1 with the file and the reason in `buffer`. Read it when it is needed and not only once: files are rotated. */
   long (*read_secret)(void *context, const char *path, char *buffer, size_t capacity);
 } runnel_host;
 

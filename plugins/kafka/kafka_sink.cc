@@ -3,29 +3,25 @@
 // and anew after what it cannot go on from, the secrets, and when a write must end. See runnel_sink.h for threads and
 // lifetimes.
 #include <syslog.h>
-#include <unistd.h>
 
 #include <atomic>
-#include <new>
-#include <stdexcept>
 
 #include "payload_writer.h"
-#include "sink_support.h"
+#include "sink_calls.h"
 #include "statistics.h"
 
 namespace {
 
 using namespace runnel_kafka;
 using runnel_plugin::answer_with;
-using runnel_plugin::copy_text;
 using runnel_plugin::monotonic_ns;
+using runnel_plugin::unreadable_file;
 
 constexpr uint64_t kSecond = 1'000'000'000u;
 constexpr uint64_t kReserve = kSecond;  // of the deadline, for taking back what is under way
 // A refused login or certificate may be a broker that is just starting: it counts when nothing has come through since.
 constexpr uint64_t kOperatorAfter = 3 * kSecond;
 constexpr uint64_t kTellEvery = 60 * kSecond;
-constexpr size_t kMaxSecret = 16 << 10;
 
 class KafkaSink final : private ProducerEvents, private StopCheck {
  public:
@@ -89,7 +85,8 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
  private:
   // Empty, or what an operator has to mend.
   std::string build_producer() {
-    if (std::string wrong = unreadable_file(); !wrong.empty()) return wrong;  // the library does not name it
+    if (std::string wrong = unreadable_file(settings_.tls_files); !wrong.empty())
+      return wrong;  // the library does not name it
     if (std::string wrong = read_secrets(); !wrong.empty()) return wrong;
     std::string error;
     producer_ = Producer::create(properties_, secrets_, *this, error);
@@ -114,26 +111,16 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
     };
     for (const auto& [path, name] : wanted) {
       if (path->empty()) continue;
-      std::string buffer(kMaxSecret, '\0');
-      const long size = host_->read_secret(host_->context, path->c_str(), buffer.data(), buffer.size());
-      if (size < 0) return *path + ": " + buffer.c_str();
-      if (size == 0) return *path + ": is empty";
-      buffer.resize(static_cast<size_t>(size));
-      secrets.emplace_back(name, buffer);
+      std::string secret;
+      if (std::string wrong = runnel_plugin::read_secret(*host_, *path, secret); !wrong.empty()) return wrong;
+      secrets.emplace_back(name, std::move(secret));
     }
     secrets_ = std::move(secrets);
     return {};
   }
 
-  std::string unreadable_file() const {
-    for (const std::string* path : {&settings_.tls_ca, &settings_.tls_cert, &settings_.tls_key})
-      if (!path->empty() && access(path->c_str(), R_OK) != 0)
-        return *path + ": " + runnel_plugin::error_text(errno);
-    return {};
-  }
-
   void warn_of_doubtful() const {
-    if (const std::string wrong = unreadable_file(); !wrong.empty())
+    if (const std::string wrong = unreadable_file(settings_.tls_files); !wrong.empty())
       log(RUNNEL_LOG_WARNING, wrong + "; nothing can be sent without it");
     if (!settings_.sasl_mechanism.empty() && !settings_.tls && !settings_.loopback)
       log(RUNNEL_LOG_WARNING, settings_.sasl_mechanism == "PLAIN"
@@ -220,39 +207,7 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
   std::atomic<bool> interrupted_{false};
 };
 
-void* create(const runnel_host* host, const runnel_value* values, char* error, size_t capacity) {
-  try {
-    return new KafkaSink(host, values);
-  } catch (const std::exception& failure) {
-    copy_text(failure.what(), error, capacity);
-    return nullptr;
-  }
-}
-
-void check(const runnel_value* values, void (*error)(void*, size_t, const char*, const char*),
-           void* context) {
-  try {
-    check_options(values, error, context);
-  } catch (const std::exception& failure) {
-    error(context, kBrokers, nullptr, failure.what());
-  }
-}
-
-runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns,
-                             runnel_answer* answer) {
-  try {
-    return static_cast<KafkaSink*>(sink)->write(*payload, deadline_ns, answer);
-  } catch (const std::exception& failure) {
-    return answer_with(answer, RUNNEL_RETRY, failure.what());
-  }
-}
-
-void reopen(void* sink) {
-  try {
-    static_cast<KafkaSink*>(sink)->reopen();
-  } catch (const std::exception&) {  // the producer that is there goes on
-  }
-}
+using Calls = runnel_plugin::SinkCalls<KafkaSink>;
 
 constexpr runnel_sink kSink{
     .abi_version = RUNNEL_SINK_ABI,
@@ -265,13 +220,13 @@ constexpr runnel_sink kSink{
     .option_count = kOptionCount,
     .default_encoding = "json",
     .default_compression = "lz4",  // as the option says: for `runnel list`
-    .check = check,
-    .create = create,
-    .write = write_payload,
-    .interrupt = [](void* self) { static_cast<KafkaSink*>(self)->interrupt(); },
-    .reopen = reopen,
-    .destroy = [](void* self) { delete static_cast<KafkaSink*>(self); },
-    .tick = [](void* self) { static_cast<KafkaSink*>(self)->tick(); },
+    .check = runnel_plugin::check_call<check_options>,
+    .create = Calls::create,
+    .write = Calls::write,
+    .interrupt = Calls::interrupt,
+    .reopen = Calls::reopen,
+    .destroy = Calls::destroy,
+    .tick = Calls::tick,
     .encodings = nullptr,
 };
 

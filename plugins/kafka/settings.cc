@@ -4,10 +4,10 @@
 #include <cstring>
 
 #include "producer.h"
-#include "sink_support.h"
 
 namespace runnel_kafka {
 
+using runnel_plugin::has_control;
 using runnel_plugin::view;
 
 namespace {
@@ -68,11 +68,6 @@ constexpr std::pair<const char*, const char*> kRefused[] = {
     {"sasl.oauthbearer.client.secret", "is a secret, which does not stand in the configuration"},
 };
 
-bool has_control(std::string_view text) {
-  return std::any_of(text.begin(), text.end(),
-                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; });
-}
-
 bool has_only(std::string_view text, std::string_view others) {
   return std::all_of(text.begin(), text.end(), [&](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -129,8 +124,8 @@ const char* wrong_glob(std::string_view text) {
 }
 
 bool is_loopback(std::string_view broker) {
-  return broker == "localhost" || broker.starts_with("localhost:") || broker.starts_with("127.") ||
-         broker.starts_with("[::1]");
+  return runnel_plugin::is_loopback_host(broker[0] == '[' ? broker.substr(0, broker.find(']') + 1)
+                                                          : broker.substr(0, broker.find(':')));
 }
 
 }  // namespace
@@ -178,12 +173,9 @@ const runnel_option kOptions[kOptionCount] = {
      "Name of this client in the brokers' logs and quotas", nullptr, 0, 0},
     {"tls", RUNNEL_OPTION_BOOL, 0, "false",
      "Reach the brokers by TLS; their certificates are always verified", nullptr, 0, 0},
-    {"tls_ca", RUNNEL_OPTION_STRING, 0, nullptr,
-     "File with the only authorities to trust (PEM); without it the system's are", nullptr, 0, 0},
-    {"tls_cert", RUNNEL_OPTION_STRING, 0, nullptr, "File with the client certificate (PEM, with its chain)",
-     nullptr, 0, 0},
-    {"tls_key", RUNNEL_OPTION_SECRET_FILE, 0, nullptr, "File with the client certificate's key (PEM)",
-     nullptr, 0, 0},
+    runnel_plugin::kTlsCaOption,
+    runnel_plugin::kTlsCertOption,
+    runnel_plugin::kTlsKeyOption,
     {"tls_key_password_file", RUNNEL_OPTION_SECRET_FILE, 0, nullptr, "File with the password of tls_key",
      nullptr, 0, 0},
     {"sasl_mechanism", RUNNEL_OPTION_ENUM, 0, "\"none\"", "How to log in", kMechanisms, 0, 0},
@@ -203,7 +195,7 @@ void check_options(const runnel_value* values, void (*error)(void*, size_t, cons
     good = false;
     error(context, option, entry, what.c_str());
   };
-  const auto has = [&](Option option) { return values[option].is_set || values[option].text.size > 0; };
+  const auto has = [&](Option option) { return runnel_plugin::has_value(values[option]); };
 
   if (values[kBrokers].count == 0) wrong(kBrokers, "is empty (write [\"127.0.0.1:9092\"])");
   for (size_t i = 0; i < values[kBrokers].count; ++i) {
@@ -309,9 +301,7 @@ Settings read_settings(const runnel_value* values) {
   settings.statistics_ms = values[kStatistics].integer;
   settings.client_id = text(kClientId);
   settings.tls = values[kTls].integer != 0;
-  settings.tls_ca = text(kTlsCa);
-  settings.tls_cert = text(kTlsCert);
-  settings.tls_key = text(kTlsKey);
+  settings.tls_files = {text(kTlsCa), text(kTlsCert), text(kTlsKey)};
   settings.tls_key_password_file = text(kTlsKeyPasswordFile);
   if (text(kSaslMechanism) != "none") settings.sasl_mechanism = text(kSaslMechanism);
   settings.username = text(kUsername);
@@ -356,10 +346,11 @@ Properties properties_of(const Settings& settings) {
   };
   if (settings.compression_level > 0)
     all.emplace_back("compression.level", std::to_string(settings.compression_level));
-  if (!settings.tls_ca.empty()) all.emplace_back("ssl.ca.location", settings.tls_ca);
-  if (!settings.tls_cert.empty()) {
-    all.emplace_back("ssl.certificate.location", settings.tls_cert);
-    all.emplace_back("ssl.key.location", settings.tls_key);
+  const runnel_plugin::TlsFiles& files = settings.tls_files;
+  if (!files.ca.empty()) all.emplace_back("ssl.ca.location", files.ca);
+  if (!files.cert.empty()) {
+    all.emplace_back("ssl.certificate.location", files.cert);
+    all.emplace_back("ssl.key.location", files.key);
   }
   if (sasl) {
     all.emplace_back("sasl.mechanisms", settings.sasl_mechanism);

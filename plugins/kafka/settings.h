@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "peer_options.h"
 #include "record_key.h"
 #include "runnel_sink.h"
 #include "topic_pattern.h"
@@ -64,7 +65,8 @@ struct Settings {
   int64_t linger_ms = 0, max_message_bytes = 0, timeout_ms = 0, statistics_ms = 0;
   std::string client_id;
   bool tls = false;
-  std::string tls_ca, tls_cert, tls_key, tls_key_password_file;
+  runnel_plugin::TlsFiles tls_files;
+  std::string tls_key_password_file;
   std::string sasl_mechanism;  // "" is none
   std::string username, password_file;
   std::vector<std::pair<std::string, std::string>> librdkafka;

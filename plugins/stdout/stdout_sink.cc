@@ -4,9 +4,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#include <new>
-
-#include "sink_support.h"
+#include "sink_calls.h"
 
 namespace {
 
@@ -14,7 +12,7 @@ using namespace runnel_plugin;
 
 class StdoutSink {
  public:
-  explicit StdoutSink(const runnel_host* host) : host_(host) {}
+  StdoutSink(const runnel_host* host, const runnel_value*) : host_(host) {}
   ~StdoutSink() { close_own(); }
   StdoutSink(const StdoutSink&) = delete;
   StdoutSink& operator=(const StdoutSink&) = delete;
@@ -141,20 +139,7 @@ class StdoutSink {
   std::string partial_id_;
 };
 
-void* create(const runnel_host* host, const runnel_value*, char* error, size_t capacity) {
-  void* sink = new (std::nothrow) StdoutSink(host);
-  if (!sink) copy_text("out of memory", error, capacity);
-  return sink;
-}
-
-runnel_outcome write_payload(void* sink, const runnel_payload* payload, uint64_t deadline_ns,
-                             runnel_answer* answer) {
-  try {
-    return static_cast<StdoutSink*>(sink)->write(*payload, deadline_ns, answer);
-  } catch (const std::exception& failure) {
-    return answer_with(answer, RUNNEL_RETRY, failure.what());
-  }
-}
+using Calls = SinkCalls<StdoutSink>;
 
 constexpr runnel_sink kSink{
     .abi_version = RUNNEL_SINK_ABI,
@@ -168,11 +153,11 @@ constexpr runnel_sink kSink{
     .default_encoding = "pretty",
     .default_compression = nullptr,
     .check = nullptr,
-    .create = create,
-    .write = write_payload,
-    .interrupt = [](void* self) { static_cast<StdoutSink*>(self)->interrupt(); },
-    .reopen = [](void* self) { static_cast<StdoutSink*>(self)->reopen(); },
-    .destroy = [](void* self) { delete static_cast<StdoutSink*>(self); },
+    .create = Calls::create,
+    .write = Calls::write,
+    .interrupt = Calls::interrupt,
+    .reopen = Calls::reopen,
+    .destroy = Calls::destroy,
     .tick = nullptr,
     .encodings = nullptr,
 };

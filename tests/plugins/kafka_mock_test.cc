@@ -250,6 +250,32 @@ TEST_CASE("kafka: the broker away: until the deadline, and delivered when it is 
   }
 }
 
+TEST_CASE("kafka: a password that cannot be one is held and named, and never told") {
+  Mock mock;
+  TemporaryFolder folder;
+  const std::string path = folder / "password";
+  Options options = options_for(mock);
+  options["sasl_mechanism"] = std::string("PLAIN");
+  options["username"] = std::string("u");
+  options["password_file"] = path;
+  SinkHost host(kafka_sink(), options);
+  REQUIRE(host.create());
+  CHECK(host.write(payload(1)).message == path + ": no such file");
+  const std::pair<std::string, std::string> rows[] = {
+      {"", ": is empty"},
+      {"\n", ": is empty"},
+      {std::string("half\0hidden", 11), ": has control characters inside"},
+      {"line-one\nhidden\n", ": has control characters inside"},
+  };
+  for (const auto& [text, what] : rows) {
+    write_file(path, text);
+    const Answer answer = host.write(payload(1));
+    CHECK(answer.outcome == RUNNEL_HOLD);
+    CHECK(answer.message == path + what);
+  }
+  CHECK_FALSE(contains(host.everything_said(), "hidden"));
+}
+
 TEST_CASE("kafka: interrupt ends a write soon, and those after it until reopen") {
   Mock mock;
   SinkHost host(kafka_sink(), options_for(mock));

@@ -81,7 +81,7 @@ SinkHost::SinkHost(const runnel_sink* sink, const Options& options)
     std::ifstream file(path);
     std::string text;
     if (!file)
-      text = "no such file";
+      text = std::string(path) + ": no such file";
     else
       text.assign(std::istreambuf_iterator<char>(file), {});
     if (text.size() >= capacity) text.resize(capacity - 1);
