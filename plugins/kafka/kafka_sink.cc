@@ -54,8 +54,15 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
     must_rebuild_ = true;  // also where an exception ends the write: nothing of it may be sent later
     Stop stopped = writer_.deliver(*producer_, payload);
     // The reports of a fatal error may come before the event that tells of it.
-    if (stopped == Stop::kNo && !producer_->fatal_error().empty()) stopped = Stop::kFatal;
-    if (stopped == Stop::kFatal) ++fatal_errors_;
+    const rd_kafka_resp_err_t fatal = producer_->fatal_error(&trouble_);
+    if (fatal != RD_KAFKA_RESP_ERR_NO_ERROR) {
+      ++fatal_errors_;
+      // A user who may write nowhere gets no producer id: a new producer would fare no better.
+      if (stopped == Stop::kNo || stopped == Stop::kFatal)
+        stopped = verdict_of(fatal) == Verdict::kHold ? Stop::kOperator : Stop::kFatal;
+      if (stopped == Stop::kFatal)
+        log(RUNNEL_LOG_WARNING, "the producer cannot go on and is built anew: " + trouble_);
+    }
     report_counts();
     // A login is not tried with the old password again. What was purged in flight leaves a gap that the broker would
     // hold against an idempotent producer.
@@ -74,7 +81,7 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
 
   void reopen() {
     interrupted_.store(false);
-    must_rebuild_ = true;  // reads certificates and secrets again
+    end_producer();  // the next one reads certificates and secrets again
     topics_.forget_refusals();
   }
 
@@ -149,9 +156,7 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
 
   void on_error(rd_kafka_resp_err_t error, std::string_view text) noexcept override {
     if (error == RD_KAFKA_RESP_ERR__FATAL) {
-      is_fatal_ = true;
-      trouble_ = producer_ ? producer_->fatal_error() : std::string(text);
-      log(RUNNEL_LOG_WARNING, "the producer cannot go on and is built anew: " + trouble_);
+      is_fatal_ = true;  // which write tells
       return;
     }
     if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) return;  // says less than the errors before it
@@ -170,6 +175,7 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
   }
 
   void on_log(int level, std::string_view text) noexcept override {
+    if (text.starts_with("FATAL: ")) return;  // which write tells
     log(level <= LOG_CRIT ? RUNNEL_LOG_WARNING : RUNNEL_LOG_DEBUG, "librdkafka: " + std::string(text));
   }
 

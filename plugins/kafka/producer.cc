@@ -84,10 +84,11 @@ Producer::~Producer() {
   rd_kafka_destroy(handle_);
 }
 
-std::string Producer::fatal_error() const {
-  std::array<char, 512> text{};
-  return rd_kafka_fatal_error(handle_, text.data(), text.size()) == RD_KAFKA_RESP_ERR_NO_ERROR ? ""
-                                                                                               : text.data();
+rd_kafka_resp_err_t Producer::fatal_error(std::string* text) const {
+  std::array<char, 512> buffer{};
+  const rd_kafka_resp_err_t error = rd_kafka_fatal_error(handle_, buffer.data(), buffer.size());
+  if (text && error != RD_KAFKA_RESP_ERR_NO_ERROR) *text = buffer.data();
+  return error;
 }
 
 std::string refused_by_library(const std::string& name, const std::string& value) {

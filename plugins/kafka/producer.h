@@ -37,7 +37,8 @@ class Producer {
   void poll(int ms) { rd_kafka_poll(handle_, ms); }
   // What is queued or under way is given up; its reports come with the next polls.
   void purge() { rd_kafka_purge(handle_, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT); }
-  std::string fatal_error() const;  // "": none
+  // NO_ERROR: there was none, and `text` stays as it is.
+  rd_kafka_resp_err_t fatal_error(std::string* text = nullptr) const;
 
  private:
   explicit Producer(rd_kafka_t* handle) : handle_(handle) {}

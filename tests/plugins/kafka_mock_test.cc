@@ -221,10 +221,29 @@ TEST_CASE("kafka: after a fatal error the producer is built anew and goes on") {
   Mock mock;
   SinkHost host(kafka_sink(), options_for(mock));
   REQUIRE(host.create());
-  mock.fail(kInitProducerId, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED);
+  mock.make_topic("metrics", 1);
+  REQUIRE(host.write(payload(1)).outcome == RUNNEL_DELIVERED);
+  mock.fail(kProduce, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
   const Answer answer = host.write(payload(10));
   INFO(answer.message);
-  CHECK((answer.outcome == RUNNEL_RETRY || answer.outcome == RUNNEL_HOLD));
+  CHECK(answer.outcome == RUNNEL_RETRY);
+  REQUIRE(host.logs().size() == 1);
+  CHECK(contains(host.logs()[0], "the producer cannot go on and is built anew: "));
+  CHECK(host.write(payload(10)).outcome == RUNNEL_DELIVERED);
+  CHECK(host.metrics()["runnel.kafka.producers"] == 2);
+  CHECK(host.metrics()["runnel.kafka.fatal"] == 1);
+}
+
+TEST_CASE("kafka: a user who may write nowhere is held, not tried again and again") {
+  Mock mock;
+  SinkHost host(kafka_sink(), options_for(mock));
+  REQUIRE(host.create());
+  mock.fail(kInitProducerId, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED);
+  const Answer answer = host.write(payload(10));
+  CHECK(answer.outcome == RUNNEL_HOLD);
+  CHECK(contains(answer.message, "Broker: Cluster authorization failed"));
+  INFO(host.everything_said());
+  CHECK(host.logs().empty());  // the host tells it, once
   CHECK(host.write(payload(10)).outcome == RUNNEL_DELIVERED);
   CHECK(host.metrics()["runnel.kafka.producers"] == 2);
   CHECK(host.metrics()["runnel.kafka.fatal"] == 1);
