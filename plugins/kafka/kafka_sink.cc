@@ -64,6 +64,7 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
         log(RUNNEL_LOG_WARNING, "the producer cannot go on and is built anew: " + trouble_);
     }
     report_counts();
+    tell_rerouted();
     // A login is not tried with the old password again. What was purged in flight leaves a gap that the broker would
     // hold against an idempotent producer.
     must_rebuild_ = stopped != Stop::kNo || !writer_.is_settled();
@@ -190,6 +191,17 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
     total("runnel.kafka.fatal", fatal_errors_);
   }
 
+  // That a record lacks a tag is as configured; that a topic is not to be had is not. Without topic_default the host
+  // tells of what it drops.
+  void tell_rerouted() {
+    const std::string trouble = topics_.take_trouble();
+    const uint64_t now = monotonic_ns();
+    if (trouble.empty() || !settings_.has_topic_default) return;
+    if (told_rerouted_ns_ != 0 && now - told_rerouted_ns_ < kTellEvery) return;
+    told_rerouted_ns_ = now;
+    log(RUNNEL_LOG_WARNING, "records go to topic_default: " + trouble);
+  }
+
   void log(runnel_log_level level, const std::string& text) const {
     host_->log(host_->context, level, text.c_str());
   }
@@ -209,6 +221,7 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
   std::string trouble_;             // of the connection, during this write
   uint64_t told_ns_ = 0;            // when the log was last told of one; 0: never
   bool has_delivered_ = false;      // since then
+  uint64_t told_rerouted_ns_ = 0;
   uint64_t producers_ = 0, fatal_errors_ = 0;
   std::atomic<bool> interrupted_{false};
 };

@@ -110,11 +110,15 @@ Stop PayloadWriter::ask_for_topics() {
 Stop PayloadWriter::ask_for_topic(Topic& topic, uint64_t since_ns) {
   const uint64_t patience = (topic.from_fields ? kPatienceForFieldsMs : kPatienceMs) * kMs;
   for (;;) {
-    const rd_kafka_resp_err_t error = topics_.ask(*producer_, topic, kAskMs, monotonic_ns());
+    bool of_topic = false;
+    const rd_kafka_resp_err_t error = topics_.ask(*producer_, topic, kAskMs, monotonic_ns(), of_topic);
     if (error == RD_KAFKA_RESP_ERR_NO_ERROR) return Stop::kNo;
     const bool missing =
         error == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || error == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
-    if (verdict_of(error) == Verdict::kTopic && (!missing || monotonic_ns() - since_ns >= patience)) {
+    // Brokers that make topics may have more against one: a policy, too few of them for its replicas.
+    const bool refused =
+        verdict_of(error) == Verdict::kTopic || (of_topic && error != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE);
+    if (refused && (!missing || monotonic_ns() - since_ns >= patience)) {
       topics_.refuse(topic, "topic " + topic.name + ": " + rd_kafka_err2str(error), monotonic_ns());
       return Stop::kNo;
     }

@@ -46,6 +46,7 @@ Topic* Topics::route(const runnel_record& record, uint64_t now_ns, std::string& 
         why = "topic_allow has no " + name_;
       } else if (Topic* topic = find(name_, true); !topic) {
         why = "topic_limit is reached, so there is no " + name_;
+        if (trouble_.empty()) trouble_ = why;
       } else if (topic->refused_until_ns <= now_ns) {
         return topic;
       } else {
@@ -69,7 +70,9 @@ bool Topics::must_ask(const Topic& topic, uint64_t now_ns) const {
   return topic.partitions == 0 || (settings_.batch_messages && now_ns - topic.asked_ns > kCountedFor);
 }
 
-rd_kafka_resp_err_t Topics::ask(const Producer& producer, Topic& topic, int ms, uint64_t now_ns) {
+rd_kafka_resp_err_t Topics::ask(const Producer& producer, Topic& topic, int ms, uint64_t now_ns,
+                                bool& of_topic) {
+  of_topic = false;
   if (!topic.handle) topic.handle = rd_kafka_topic_new(producer.handle(), topic.name.c_str(), nullptr);
   if (!topic.handle) return rd_kafka_last_error();
   const struct rd_kafka_metadata* metadata = nullptr;
@@ -79,6 +82,7 @@ rd_kafka_resp_err_t Topics::ask(const Producer& producer, Topic& topic, int ms, 
   for (int i = 0; i < metadata->topic_cnt; ++i) {
     const rd_kafka_metadata_topic& found = metadata->topics[i];
     if (found.topic != topic.name) continue;
+    of_topic = true;
     error = found.err;
     if (error != RD_KAFKA_RESP_ERR_NO_ERROR) continue;
     topic.partitions = found.partition_cnt;
@@ -94,6 +98,7 @@ rd_kafka_resp_err_t Topics::ask(const Producer& producer, Topic& topic, int ms, 
 
 void Topics::refuse(Topic& topic, std::string why, uint64_t now_ns) {
   release(topic);  // else the library would go on asking for it
+  if (topic.from_fields && trouble_.empty()) trouble_ = why;
   topic.refusal = std::move(why);
   topic.refused_until_ns = topic.from_fields ? now_ns + kRefusedFor : now_ns;  // held: each write asks anew
 }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "producer.h"
@@ -43,8 +44,9 @@ class Topics {
   // Must be asked for (again) before the next record: never seen, refused, or (its partitions matter) not looked at for
   // five minutes, after which topics may have grown.
   bool must_ask(const Topic& topic, uint64_t now_ns) const;
-  // One question to the brokers; waits at most `ms`. NO_ERROR: `partitions` is set.
-  rd_kafka_resp_err_t ask(const Producer& producer, Topic& topic, int ms, uint64_t now_ns);
+  // One question to the brokers; waits at most `ms`. NO_ERROR: `partitions` is set. `of_topic`: an error is what a broker
+  // says of this topic, and not why none could be asked.
+  rd_kafka_resp_err_t ask(const Producer& producer, Topic& topic, int ms, uint64_t now_ns, bool& of_topic);
   void refuse(Topic& topic, std::string why, uint64_t now_ns);
 
   void make_room(uint64_t now_ns);  // between writes: where topic_limit is reached, refused ones go
@@ -52,6 +54,8 @@ class Topics {
   void forget_refusals();           // SIGHUP; between writes
 
   uint64_t rerouted() const { return rerouted_; }
+  // Why a topic that a pattern made is not used, of the first one since this was asked last; "": none.
+  std::string take_trouble() { return std::exchange(trouble_, {}); }
 
  private:
   Topic* find(const std::string& name, bool from_fields);
@@ -63,6 +67,7 @@ class Topics {
   std::string name_;  // scratch
   Topic* static_ = nullptr;
   uint64_t rerouted_ = 0;
+  std::string trouble_;
 };
 
 }  // namespace runnel_kafka

@@ -203,6 +203,32 @@ TEST_CASE(
   CHECK(host.metrics()["runnel.kafka.rerouted"] == 5);
 }
 
+TEST_CASE("kafka: whatever a broker has against a topic of tags holds up no other") {
+  for (const auto error : {RD_KAFKA_RESP_ERR_POLICY_VIOLATION, RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR,
+                           RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION}) {
+    Mock mock;
+    mock.fail_topic("m-bad", error);
+    Options options = options_for(mock);
+    options["topic"] = std::string("m-%{tag.site}");
+    options["topic_default"] = std::string("m-default");
+    Payload mixed = payload(20, "good");
+    mixed.records[7].tags["site"] = "bad";
+    SinkHost host(kafka_sink(), options);
+    REQUIRE(host.create());
+    const Answer answer = host.write(mixed, 4s);
+    INFO(answer.message);
+    CHECK(answer.outcome == RUNNEL_DELIVERED);
+    CHECK(host.metrics()["runnel.kafka.rerouted"] == 1);
+    CHECK(contains(host.everything_said(), "topic m-bad: "));
+    // The same of a topic that the configuration names: held.
+    options.erase("topic_default");
+    options["topic"] = std::string("m-bad");
+    SinkHost fixed(kafka_sink(), options);
+    REQUIRE(fixed.create());
+    CHECK(fixed.write(mixed, 4s).outcome == RUNNEL_HOLD);
+  }
+}
+
 TEST_CASE("kafka: topic_limit holds against a sender that invents names") {
   Mock mock;
   Options options = options_for(mock);
