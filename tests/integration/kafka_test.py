@@ -3,25 +3,11 @@ import collections
 import json
 import re
 import subprocess
-import unittest
 
-from support.agent import RUNNEL, Agent
-from support.kafka import KafkaBroker
+from support.agent import RUNNEL
+from support.kafka import KafkaTest
 from support.run import main
-from support.servers import Folder, wait_for
-
-CONFIG = """
-[source.statsd]
-listen = ["udp://127.0.0.1:0"]
-
-[output.main]
-sink    = "kafka"
-brokers = ["{broker}"]
-topic   = "{topic}"
-batch   = {{ max_age = "100ms" }}
-filter  = 'key ~ ^test or type = "event"'
-{more}
-"""
+from support.servers import wait_for
 
 # Nothing of it must ever make invalid JSON or a wrong key: quotes, controls, bytes that are not UTF-8.
 HOSTILE = [b'test.quote"s:1|c|#tag:a"b', b"test.back\\slash:1|c", "test.ü€😀:1|c|#ü:ö".encode(), b"test.broken\xff:1|c|#k:\xc3(",
@@ -32,13 +18,7 @@ def counters(count, tags=""):
     return [f"test.{number}:{number + 1}|c{tags}" for number in range(count)]
 
 
-class Kafka(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.folder = Folder()
-        cls.addClassCleanup(cls.folder.close)
-        cls.broker = KafkaBroker(cls.folder)
-
+class Kafka(KafkaTest):
     def send(self, topic, lines, more="", partitions=1, create=True, events=()):
         """The stopped agent, after it has taken `lines` and delivered all that it made of them. `events` come from a
         hook."""
@@ -48,17 +28,17 @@ class Kafka(unittest.TestCase):
             text = "".join(json.dumps({"type": "event", **event}) + "\n" for event in events)
             self.folder.write("hooks/event", f"#!/bin/sh\ncat <<'END'\n{text}END\n", 0o755)
             more += f'\n[source.scripts]\ndir = "{self.folder.path}/hooks"\ninterval = "1h"\n'
-        with Agent(self.folder, CONFIG.format(broker=self.broker.address, topic=topic, more=more)) as agent:
-            with agent.statsd() as statsd:
-                for first in range(0, len(lines), 20):
-                    statsd.socket.send(b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines[first:first + 20]))
-                wait_for(lambda: agent.metric("runnel.source.received", source="statsd") >= len(lines), lambda: agent.log())
-            if events:
-                wait_for(lambda: agent.metric("runnel.script.duration", script="event") > 0, lambda: agent.log())
-            self.assertEqual(agent.stop(), 0, agent.log())
-            self.assertEqual(agent.residual("main"), 0)
-            self.assertEqual(agent.metric("runnel.output.queued", output="main"), 0)
-            return agent
+        agent = self.agent(topic, more, filter='key ~ ^test or type = "event"')
+        with agent.statsd() as statsd:
+            for first in range(0, len(lines), 20):
+                statsd.socket.send(b"\n".join(line if isinstance(line, bytes) else line.encode() for line in lines[first:first + 20]))
+            wait_for(lambda: agent.metric("runnel.source.received", source="statsd") >= len(lines), lambda: agent.log())
+        if events:
+            wait_for(lambda: agent.metric("runnel.script.duration", script="event") > 0, lambda: agent.log())
+        self.assertEqual(agent.stop(), 0, agent.log())
+        self.assertEqual(agent.residual("main"), 0)
+        self.assertEqual(agent.metric("runnel.output.queued", output="main"), 0)
+        return agent
 
     def values(self, messages, field="value"):
         """What the messages say, in any order, and that no record came twice."""
@@ -73,7 +53,7 @@ class Kafka(unittest.TestCase):
             with self.subTest(codec):
                 topic = f"codec-{codec}"
                 agent = self.send(topic, lines, f'compression = "{codec}"', partitions=3)
-                self.assertEqual(agent.metric("runnel.output.dropped", output="main"), 0)
+                self.assertEqual(self.dropped(agent), 0)
                 self.assertNotIn("WARNING main", agent.log())
                 messages = self.broker.consume(topic)
                 self.assertEqual(self.values(messages), wanted)
@@ -132,21 +112,20 @@ class Kafka(unittest.TestCase):
         events = [{"key": "dep", "attributes": {"site": "lon"}}, {"key": "dep2"}]
         more = 'topic_default = "%{type}s-default"\ntopic_allow = ["*-lon", "*-sto", "*-mars"]'
         agent = self.send("%{type}s-%{tag.site}", lines, more, create=False, events=events)
-        self.assertEqual(agent.metric("runnel.output.dropped", output="main"), 0)
-        keys = lambda topic: sorted(json.loads(m["value"])["key"] for m in self.broker.consume(topic))
-        self.assertEqual(keys("metrics-lon"), ["test.a"])
-        self.assertEqual(keys("metrics-sto"), ["test.b"])
-        self.assertEqual(keys("events-lon"), ["dep"])
-        self.assertEqual(keys("metrics-default"), ["test.blocked", "test.evil", "test.missing", "test.unknown"])
-        self.assertEqual(keys("events-default"), ["dep2"])
+        self.assertEqual(self.dropped(agent), 0)
+        self.assertEqual(self.keys("metrics-lon"), ["test.a"])
+        self.assertEqual(self.keys("metrics-sto"), ["test.b"])
+        self.assertEqual(self.keys("events-lon"), ["dep"])
+        self.assertEqual(self.keys("metrics-default"), ["test.blocked", "test.evil", "test.missing", "test.unknown"])
+        self.assertEqual(self.keys("events-default"), ["dep2"])
         self.assertGreaterEqual(agent.metric("runnel.kafka.rerouted", output="main"), 5)
 
     def test_a_refused_topic_without_default_costs_only_its_records(self):
         self.broker.create_topic("only-good")
         lines = ["test.good:1|c|#site:good", "test.bad:1|c|#site:bad", "test.none:1|c"]
         agent = self.send("only-%{tag.site}", lines, create=False)
-        self.assertEqual([json.loads(m["value"])["key"] for m in self.broker.consume("only-good")], ["test.good"])
-        self.assertEqual(agent.metric("runnel.output.dropped", output="main", reason="rejected"), 2)
+        self.assertEqual(self.keys("only-good"), ["test.good"])
+        self.assertEqual(self.dropped(agent, reason="rejected"), 2)
         self.assertRegex(agent.log(), r"ERROR main: dropped records=2 reason=rejected .*no topic for test\.")
 
     def test_a_compacted_topic_costs_only_what_has_no_key(self):
@@ -155,9 +134,8 @@ class Kafka(unittest.TestCase):
             with self.subTest(message):
                 self.broker.create_topic(f"compact-{message}", cleanup_policy="compact")
                 agent = self.send(f"compact-{message}", lines, f'key = "tag:site"\nmessage = "{message}"', create=False)
-                found = [json.loads(line)["key"] for m in self.broker.consume(f"compact-{message}") for line in m["value"].splitlines()]
-                self.assertEqual(sorted(found), sorted(f"test.{number}" for number in range(1, 200, 2)), agent.log())
-                self.assertEqual(agent.metric("runnel.output.dropped", output="main", reason="rejected"), 100)
+                self.assertEqual(self.keys(f"compact-{message}"), sorted(f"test.{number}" for number in range(1, 200, 2)), agent.log())
+                self.assertEqual(self.dropped(agent, reason="rejected"), 100)
 
     def test_ffwd_schemas(self):
         wanted = {
@@ -182,7 +160,7 @@ class Kafka(unittest.TestCase):
                 self.assertEqual({name: statistics[name] for name in ("count", "sum", "min", "max", "p50")},
                                  {"count": 2, "sum": 40, "min": 10, "max": 30, "p50": 10})
                 self.assertEqual(len({m["headers"]["runnel-record"] for m in messages}), len(messages))
-                self.assertEqual(agent.metric("runnel.output.delivered", output="main"), 2)
+                self.assertEqual(self.delivered(agent), 2)
 
     def test_bad_options_are_errors_with_their_position(self):
         path = self.folder.write("bad.toml", """[output.main]

@@ -1,12 +1,15 @@
 """A real Apache Kafka broker for tests (jars of ./dev setup in .cache/kafka), and two independent consumers: kcat and
-kafkajs. Everything on free ports of loopback; the broker keeps its port and data when it is killed and started again."""
+kafkajs. Everything on free ports of loopback; the broker keeps its port and data when it is killed and started again.
+KafkaTest is what the tests with a broker have in common."""
+import itertools
 import json
 import os
 import signal
 import subprocess
 import unittest
 
-from support.servers import free_port, need, wait_for
+from support.agent import Agent
+from support.servers import Folder, free_port, need, wait_for
 
 SOURCE = os.environ.get("RUNNEL_SOURCE", os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 LIBS = os.path.join(SOURCE, ".cache", "kafka", "libs")
@@ -134,3 +137,46 @@ num.io.threads=2
         wait_for(lambda: len(self.kcat(topic)) >= len(keys), f"Java's messages are not in {topic}")
 
 
+class KafkaTest(unittest.TestCase):
+    """One broker for the tests of a class. Their agents take StatsD and send what is named test… to the broker."""
+    _numbers = itertools.count()
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = Folder()
+        cls.addClassCleanup(cls.folder.close)
+        cls.broker = cls.make_broker()
+
+    @classmethod
+    def make_broker(cls):
+        return KafkaBroker(cls.folder)
+
+    def agent(self, topic, more="", address=None, filter="key ~ ^test", **options):
+        """An agent of a name of its own, so that nothing old is read. `more` are lines of its output, and tables."""
+        agent = Agent(self.folder, f"""
+[source.statsd]
+listen = ["udp://127.0.0.1:0"]
+
+[output.main]
+sink    = "kafka"
+brokers = ["{address or self.broker.address}"]
+topic   = "{topic}"
+batch   = {{ max_age = "100ms" }}
+filter  = '{filter}'
+{more}
+""", name=f"agent-{next(self._numbers)}", **options)
+        self.addCleanup(agent.kill)
+        return agent
+
+    def delivered(self, agent):
+        return agent.metric("runnel.output.delivered", output="main")
+
+    def dropped(self, agent, **labels):
+        return agent.metric("runnel.output.dropped", output="main", **labels)
+
+    def wait_delivered(self, agent, count, seconds=20):
+        wait_for(lambda: self.delivered(agent) >= count, lambda: f"{self.delivered(agent)} of {count}:\n{agent.log()}", seconds)
+
+    def keys(self, topic):
+        """Of the records in the topic, sorted."""
+        return sorted(json.loads(line)["key"] for m in self.broker.consume(topic) for line in m["value"].splitlines())
