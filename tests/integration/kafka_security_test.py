@@ -1,10 +1,11 @@
 """TLS and SASL to a real Kafka broker: what is trusted is delivered to, what is not is held and named, nothing falls back to
-plain text, and a password that was changed is read again."""
+plain text, what the brokers' access rules refuse is held or routed around, and a password that was changed is read again."""
 import os
+import subprocess
 
 from support.kafka import KafkaBroker, KafkaTest
 from support.run import main
-from support.servers import make_certificates
+from support.servers import make_certificates, wait_for
 
 PASSWORD = "alice-secret-1"
 
@@ -20,11 +21,11 @@ class Security(KafkaTest):
         listeners = {"TLS": "SSL", "MUTUAL": "SSL", "EXPIRED": "SSL", "OTHER": "SSL", "LOGIN": "SASL_PLAINTEXT", "BOTH": "SASL_SSL"}
         modules = "org.apache.kafka.common.security"
         logins = "".join(f"""
-listener.name.{name}.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required user_alice="{PASSWORD}";
+listener.name.{name}.plain.sasl.jaas.config={modules}.plain.PlainLoginModule required user_alice="{PASSWORD}" user_bob="{PASSWORD}";
 listener.name.{name}.scram-sha-256.sasl.jaas.config={modules}.scram.ScramLoginModule required;
 listener.name.{name}.scram-sha-512.sasl.jaas.config={modules}.scram.ScramLoginModule required;""" for name in ("login", "both"))
         cls.password = cls.folder.write("password", PASSWORD + "\n", 0o600)
-        return KafkaBroker(cls.folder, listeners, {"alice": PASSWORD}, f"""
+        return KafkaBroker(cls.folder, listeners, {"alice": PASSWORD, "bob": PASSWORD}, f"""
 ssl.keystore.type=PEM
 ssl.keystore.location={path}/server-store.pem
 ssl.truststore.type=PEM
@@ -33,6 +34,8 @@ listener.name.mutual.ssl.client.auth=required
 listener.name.expired.ssl.keystore.location={path}/expired-store.pem
 listener.name.other.ssl.keystore.location={path}/wrong-name-store.pem
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:CN=client;User:alice
 {logins}
 """)
 
@@ -93,6 +96,40 @@ sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
         agent.wait_log(r"main: (held, an operator must act|not delivered, trying again .*the password has changed)", 30)
         agent.reload()
         self.wait_delivered(agent, 1, 30)
+
+    def test_refused_by_access_rules(self):
+        for topic in ("acl", "acl-lon", "acl-secret", "acl-default"):
+            self.broker.create_topic(topic)
+        agent = self.sender("LOGIN", "acl", self.sasl("SCRAM-SHA-256", "bob"))
+        agent.wait_log(r"WARNING main: held, an operator must act.*topic acl: Broker: Topic authorization failed", 30)
+        # Who may write nowhere gets no producer id.
+        self.broker.allow("bob", "acl", "DESCRIBE")
+        wait_for(lambda: self.sees("bob", "acl"), "the rule does not become known")
+        agent.reload()
+        agent.wait_log(r"WARNING main: held, an operator must act.*Broker: Cluster authorization failed", 30)
+        self.broker.allow("bob", "acl", "WRITE")
+        wait_for(lambda: agent.reload() or self.delivered(agent) >= 1, lambda: agent.log(), 30, step=1)
+        self.assertEqual(agent.stop(), 0)
+        self.assertEqual(self.dropped(agent), 0)
+        self.assertEqual(self.keys("acl"), ["test.value"])
+        # Of a pattern: only the refused ones go elsewhere.
+        for topic in ("acl-lon", "acl-default"):
+            self.broker.allow("bob", topic, "DESCRIBE", "WRITE")
+            wait_for(lambda: self.sees("bob", topic), "the rule does not become known")
+        agent = self.sender("LOGIN", "acl-%{tag.site}", 'topic_default = "acl-default"\n' + self.sasl("SCRAM-SHA-256", "bob"),
+                            ["test.a:1|c|#site:lon", "test.b:1|c|#site:secret", "test.c:1|c|#site:lon"])
+        self.wait_delivered(agent, 3)
+        agent.wait_log(r"WARNING main: records go to topic_default: topic acl-secret: Broker: Topic authorization failed")
+        self.assertEqual(agent.stop(), 0)
+        self.assertEqual(self.keys("acl-lon"), ["test.a", "test.c"])
+        self.assertEqual(self.keys("acl-secret"), [])
+        self.assertEqual(self.keys("acl-default"), ["test.b"])
+
+    def sees(self, user, topic):
+        done = subprocess.run(
+            ["kcat", "-b", f"127.0.0.1:{self.broker.ports['LOGIN']}", "-X", "security.protocol=sasl_plaintext", "-X", "sasl.mechanisms=PLAIN",
+             "-X", f"sasl.username={user}", "-X", f"sasl.password={PASSWORD}", "-L", "-J", "-t", topic], capture_output=True, timeout=30)
+        return done.returncode == 0 and b'"partitions":[{' in done.stdout
 
 
 if __name__ == "__main__":

@@ -118,6 +118,10 @@ num.io.threads=2
     def alter_topic(self, topic, **config):
         self.client("alter", {"topic": topic, "config": {name.replace("_", "."): value for name, value in config.items()}})
 
+    def allow(self, user, topic, *operations):
+        """READ, WRITE, DESCRIBE of StandardAuthorizer's rules."""
+        self.client("allow", {"user": user, "topic": topic, "operations": operations})
+
     def consume(self, topic, **options):
         """Everything in the topic by kafkajs: [{"partition", "offset", "key", "value", "headers"}, …]."""
         return self.client("consume", {"topic": topic}, **options)

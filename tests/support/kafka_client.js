@@ -5,7 +5,8 @@
 // prints its answer as JSON, a line a message where it consumes. The codecs are pure JavaScript, readers only.
 'use strict';
 
-const {Kafka, CompressionCodecs, CompressionTypes, logLevel} = require('kafkajs');
+const {Kafka, AclOperationTypes, AclPermissionTypes, AclResourceTypes, CompressionCodecs, CompressionTypes,
+       ResourcePatternTypes, logLevel} = require('kafkajs');
 const fzstd = require('fzstd');
 const lz4 = require('lz4js');
 const snappy = require('snappyjs');
@@ -75,6 +76,12 @@ const operations = {
   alter: ({topic, config}) => withAdmin((admin) => admin.alterConfigs({
     validateOnly: false,
     resources: [{type: 2, name: topic, configEntries: Object.entries(config).map(([name, value]) => ({name, value: String(value)}))}],
+  })),
+  allow: ({user, topic, operations}) => withAdmin((admin) => admin.createAcls({
+    acl: operations.map((operation) => ({
+      resourceType: AclResourceTypes.TOPIC, resourceName: topic, resourcePatternType: ResourcePatternTypes.LITERAL,
+      principal: `User:${user}`, host: '*', operation: AclOperationTypes[operation], permissionType: AclPermissionTypes.ALLOW,
+    })),
   })),
   topics: () => withAdmin(async (admin) => console.log(JSON.stringify(await admin.listTopics()))),
 };
