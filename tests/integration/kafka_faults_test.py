@@ -136,7 +136,7 @@ class Faults(KafkaTest):
             if re.search(rb"__[at]san_init", file.read()):
                 self.skipTest("a sanitizer keeps freed memory")
         config = '[journal]\nmax_bytes = "1MiB"\n'
-        agent = self.agent("none", config, address=f"127.0.0.1:{free_port()}")
+        agent = self.agent("none", config, address=f"127.0.0.1:{free_port()}", agent='interval = "1s"\nshutdown_timeout = "2s"')
 
         def resident_kib():
             with open(f"/proc/{agent.process.pid}/status", encoding="ascii") as file:
@@ -152,7 +152,7 @@ class Faults(KafkaTest):
         started = time.monotonic()
         agent.process.terminate()
         self.assertEqual(agent.process.wait(30), 0)
-        self.assertLess(time.monotonic() - started, 20)
+        self.assertLess(time.monotonic() - started, 12)
 
 
 if __name__ == "__main__":
