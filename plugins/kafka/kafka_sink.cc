@@ -160,7 +160,7 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
       is_fatal_ = true;  // which write tells
       return;
     }
-    if (error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) return;  // says less than the errors before it
+    if (says_nothing(error, text)) return;
     if (needs_operator(error, text)) {
       if (operator_since_ns_ == 0) operator_since_ns_ = monotonic_ns();
       trouble_ = text;

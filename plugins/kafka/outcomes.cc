@@ -57,4 +57,10 @@ bool needs_operator(rd_kafka_resp_err_t error, std::string_view text) {
   }
 }
 
+bool says_nothing(rd_kafka_resp_err_t error, std::string_view text) {
+  return error == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||  // less than the errors before it
+         (error == RD_KAFKA_RESP_ERR__TRANSPORT &&
+          text.find(": Disconnected (after ") != std::string_view::npos);
+}
+
 }  // namespace runnel_kafka

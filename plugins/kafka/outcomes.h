@@ -18,4 +18,8 @@ Verdict verdict_of(rd_kafka_resp_err_t error);
 // librdkafka's words; a TLS handshake that just breaks off is a broker that restarts.
 bool needs_operator(rd_kafka_resp_err_t error, std::string_view text);
 
+// A connection that ended, and the library has no guess why: brokers close those that idle, and one that has gone is told
+// of by what the next connection meets.
+bool says_nothing(rd_kafka_resp_err_t error, std::string_view text);
+
 }  // namespace runnel_kafka

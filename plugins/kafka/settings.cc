@@ -143,8 +143,8 @@ const runnel_option kOptions[kOptionCount] = {
      nullptr, 0, 0},
     {"topic_allow", RUNNEL_OPTION_LIST, 0, "[]",
      "Names and globs that a topic with fields inside may become; empty: all", nullptr, 0, 0},
-    {"topic_limit", RUNNEL_OPTION_INT, 0, "200", "How many topics one run of the agent makes of fields",
-     nullptr, 1, 10'000},
+    {"topic_limit", RUNNEL_OPTION_INT, 0, "200",
+     "How many topics one run of the agent makes of fields", nullptr, 1, 10'000},
     {"key", RUNNEL_OPTION_STRING, 0, "\"series\"",
      "Key of a message: series, host, tag:NAME or none; records of one key meet in one partition", nullptr, 0,
      0},
@@ -341,7 +341,6 @@ Properties properties_of(const Settings& settings) {
       // started; the default is 30 s.
       {"topic.metadata.propagation.max.ms", "5000"},
       {"log.queue", "true"},
-      {"log.connection.close", "false"},
       {"log_level", "6"},
   };
   if (settings.compression_level > 0)

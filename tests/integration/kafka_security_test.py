@@ -86,6 +86,14 @@ super.users=User:ANONYMOUS;User:CN=client;User:alice
                 self.assertEqual(self.dropped(agent), 0)
         self.assertEqual(self.broker.kcat("held"), [])
 
+    def test_a_listener_of_another_protocol_is_named(self):
+        self.broker.create_topic("protocol")
+        agents = [(self.sender(listener, "protocol", ""), message) for listener, message in (
+            ("TLS", "incorrect security.protocol configuration .connecting to a SSL listener"), ("LOGIN", "might require SASL"))]
+        for agent, message in agents:
+            agent.wait_log(rf"WARNING main: waiting for the brokers: .*{message}", 30)
+            self.assertEqual(agent.stop(), 0)
+
     def test_password_changed(self):
         self.broker.create_topic("changed")
         path = self.folder.write("changing", "old", 0o600)

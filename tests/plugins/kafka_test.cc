@@ -170,6 +170,15 @@ TEST_CASE("kafka: what errors mean") {
   CHECK_FALSE(needs_operator(RD_KAFKA_RESP_ERR__SSL, "SSL handshake failed: Disconnected"));
   CHECK_FALSE(needs_operator(RD_KAFKA_RESP_ERR__TRANSPORT, "Connect failed: Connection refused"));
   CHECK_FALSE(needs_operator(RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, "1/1 brokers are down"));
+
+  CHECK(says_nothing(RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, "1/1 brokers are down"));
+  CHECK(says_nothing(RD_KAFKA_RESP_ERR__TRANSPORT, "a:9092/1: Disconnected (after 600000ms in state UP)"));
+  CHECK_FALSE(
+      says_nothing(RD_KAFKA_RESP_ERR__TRANSPORT,
+                   "a:9092/bootstrap: Disconnected while requesting ApiVersion: might be caused by incorrect "
+                   "security.protocol configuration (after 0ms in state APIVERSION_QUERY)"));
+  CHECK_FALSE(
+      says_nothing(RD_KAFKA_RESP_ERR__TRANSPORT, "a:9092/1: Connect to ipv4#… failed: Connection refused"));
 }
 
 TEST_CASE("kafka: check") {
