@@ -144,7 +144,7 @@ const runnel_option kOptions[kOptionCount] = {
     {"topic_allow", RUNNEL_OPTION_LIST, 0, "[]",
      "Names and globs that a topic with fields inside may become; empty: all", nullptr, 0, 0},
     {"topic_limit", RUNNEL_OPTION_INT, 0, "200",
-     "How many topics one run of the agent makes of fields", nullptr, 1, 10'000},
+     "How many topics made of fields are known at a time, refused ones too", nullptr, 1, 10'000},
     {"key", RUNNEL_OPTION_STRING, 0, "\"series\"",
      "Key of a message: series, host, tag:NAME or none; records of one key meet in one partition", nullptr, 0,
      0},
