@@ -75,7 +75,11 @@ class KafkaSink final : private ProducerEvents, private StopCheck {
         trouble_ = "the password has changed since it was read: trying the new one";
       }
     }
-    return writer_.answer(stopped, trouble_, answer);
+    const runnel_outcome outcome = writer_.answer(stopped, trouble_, answer);
+    // Who is held may have to become somebody else: secrets and certificates are read again at the next try.
+    must_rebuild_ |= outcome == RUNNEL_HOLD || (answer->samples && memchr(answer->samples, RUNNEL_HOLD,
+                                                                          payload.sample_count) != nullptr);
+    return outcome;
   }
 
   void interrupt() { interrupted_.store(true); }

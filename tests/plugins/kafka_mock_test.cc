@@ -321,6 +321,22 @@ TEST_CASE("kafka: a password that cannot be one is held and named, and never tol
   CHECK_FALSE(contains(host.everything_said(), "hidden"));
 }
 
+TEST_CASE("kafka: a new producer, with secrets read again, after whatever was held") {
+  Mock mock;
+  mock.make_topic("metrics", 1);
+  SinkHost host(kafka_sink(), patient_options_for(mock));
+  REQUIRE(host.create());
+  for (const auto error :
+       {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_POLICY_VIOLATION}) {
+    const double before = host.metrics()["runnel.kafka.producers"];
+    REQUIRE(host.write(payload(1)).outcome == RUNNEL_DELIVERED);
+    mock.fail(kProduce, error);
+    CHECK(host.write(payload(1)).outcome == RUNNEL_HOLD);
+    CHECK(host.write(payload(1)).outcome == RUNNEL_DELIVERED);
+    CHECK(host.metrics()["runnel.kafka.producers"] == std::max(before, 1.0) + 1);
+  }
+}
+
 TEST_CASE("kafka: interrupt ends a write soon, and those after it until reopen") {
   Mock mock;
   SinkHost host(kafka_sink(), options_for(mock));
