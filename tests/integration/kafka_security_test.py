@@ -52,17 +52,16 @@ super.users=User:ANONYMOUS;User:CN=client;User:alice
     def test_delivered(self):
         tls = f'tls = true\ntls_ca = "{self.folder.path}/ca.pem"\n'
         client = tls + f'tls_cert = "{self.folder.path}/client.pem"\ntls_key = "{self.folder.path}/client.key"\n'
-        for number, (listener, more) in enumerate([
-                ("TLS", tls), ("MUTUAL", client), ("LOGIN", self.sasl("PLAIN")), ("LOGIN", self.sasl("SCRAM-SHA-256")),
-                ("LOGIN", self.sasl("SCRAM-SHA-512")), ("BOTH", tls + self.sasl("SCRAM-SHA-512"))]):
+        ways = [("TLS", tls), ("MUTUAL", client), ("LOGIN", self.sasl("PLAIN")), ("LOGIN", self.sasl("SCRAM-SHA-256")),
+                ("LOGIN", self.sasl("SCRAM-SHA-512")), ("BOTH", tls + self.sasl("SCRAM-SHA-512"))]
+        self.broker.create_topic("good")
+        agents = [self.sender(listener, "good", more, [f"test.{number}:1|c"]) for number, (listener, more) in enumerate(ways)]
+        for agent, (listener, more) in zip(agents, ways):
             with self.subTest(listener, more=more):
-                topic = f"good-{number}"
-                self.broker.create_topic(topic)
-                agent = self.sender(listener, topic, more)
                 self.wait_delivered(agent, 1)
                 self.assertEqual(agent.stop(), 0)
                 self.assertNotIn(PASSWORD, agent.log())
-                self.assertEqual(self.keys(topic), ["test.value"])
+        self.assertEqual(self.keys("good"), [f"test.{number}" for number in range(len(ways))])
 
     def test_held(self):
         trust = "tls = true\ntls_ca = "
@@ -81,6 +80,9 @@ super.users=User:ANONYMOUS;User:CN=client;User:alice
             with self.subTest(message, log=agent.log()):
                 agent.wait_log(rf"WARNING main: held, an operator must act.*({message})", 30)
                 self.assertNotIn("not-it", agent.log())
+                agent.process.terminate()
+        for agent, message in agents:
+            with self.subTest(message, log=agent.log()):
                 self.assertEqual(agent.stop(), 0)
                 self.assertEqual(self.delivered(agent), 0)
                 self.assertEqual(self.dropped(agent), 0)
