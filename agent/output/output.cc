@@ -19,6 +19,7 @@ constexpr int64_t kMs = 1'000'000;
 constexpr int64_t kForever = int64_t{3600} * 1000 * kMs;  // a poke or data ends every wait for data
 constexpr int kRejectRequests = 32;
 constexpr int64_t kMinPayload = 1024;
+constexpr int64_t kTickNs = 1000 * kMs - 50 * kMs;  // a wait for data of a second is one
 
 }  // namespace
 
@@ -156,13 +157,13 @@ Selection Output::gather() {
   std::optional<InFlight> again = std::exchange(resumed_, std::nullopt);
   while (!full && !abandoned_) {
     if (reopen_.exchange(false)) reopen_now();
+    tick_when_due();
     std::optional<LogEntry> entry = std::exchange(carry_, std::nullopt);
     if (!entry) {
       int64_t wait_ns = taken_.empty() ? (sink_->has_tick() ? 1000 * kMs : kForever)
                                        : std::max<int64_t>(0, deadline - clock_.mono_ns());
       entry = reader_.take(draining_ ? 0 : wait_ns);
       if (!entry) {
-        if (taken_.empty() && !draining_) sink_->tick();
         if (taken_.empty() || draining_ || clock_.mono_ns() >= deadline) break;
         continue;
       }
@@ -348,6 +349,8 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
     bool mixed =
         std::any_of(samples.begin(), samples.end(), [&](uint8_t s) { return s != 0 && s != outcome; });
     if (mixed) {
+      bool too_large = std::any_of(samples.begin(), samples.end(), [](uint8_t s) { return s == RUNNEL_SPLIT; });
+      if (too_large && item.selection.path.empty()) shrink();
       by_sample(answer, outcome, item.whole, work);
       return Verdict::done;
     }
@@ -360,10 +363,7 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
         return Verdict::done;
       }
       case RUNNEL_SPLIT:
-        // Once a payload, not for each of its halves: one answer says one thing about the limit.
-        if (item.selection.path.empty())
-          max_bytes_ = std::max<int64_t>(kMinPayload,
-                                         std::min(max_bytes_, static_cast<int64_t>(builder_.bytes() / 2)));
+        if (item.selection.path.empty()) shrink();
         if (limit_.allow("split"))
           log::warning(config_.name,
                        "payload of {} bytes is too large for the other side: split, and smaller from now "
@@ -444,6 +444,20 @@ void Output::by_sample(const runnel_answer& answer, runnel_outcome whole, const 
     rest.path = fmt::format("{}{}", group.path, ++parts_sent_);
     work.push_back({std::move(rest), group.wait_ms, false, whole_run});
   }
+}
+
+// By time and not by idleness: entries may come all the while, and all of them be filtered.
+void Output::tick_when_due() {
+  if (!sink_->has_tick() || draining_ || !taken_.empty()) return;
+  int64_t now = clock_.mono_ns();
+  if (now - ticked_ns_ < kTickNs) return;
+  ticked_ns_ = now;
+  sink_->tick();
+}
+
+// Once a payload, not for each of its parts: one answer says one thing about the limit.
+void Output::shrink() {
+  max_bytes_ = std::max<int64_t>(kMinPayload, std::min(max_bytes_, static_cast<int64_t>(builder_.bytes() / 2)));
 }
 
 void Output::reopen_now() {

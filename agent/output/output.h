@@ -91,6 +91,8 @@ class Output {
                    const Selection& rejected);
   void save_after();
   void reopen_now();
+  void tick_when_due();
+  void shrink();
   void give_back(std::vector<Item>& work, const Selection& rejected);
   void put_aside(const Selection& selection, const char* reason, const std::string& message);
   void drop(const Selection& selection, const char* reason, const std::string& message, bool quarantined = false);
@@ -118,6 +120,7 @@ class Output {
   std::optional<LogEntry> carry_;  // the rest of an entry that did not fit into the last payload
   std::optional<InFlight> resumed_;  // what was in flight before this output: the next payload
   std::vector<LogEntry> taken_;    // entries of the payload under way, in order
+  int64_t ticked_ns_ = 0;
   int64_t max_bytes_;              // shrinks when the other side says that a payload is too large
   int failures_ = 0;               // in a row
   std::string last_message_;       // of the last answer
