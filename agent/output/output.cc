@@ -162,8 +162,10 @@ Selection Output::gather() {
     if (!entry) {
       int64_t wait_ns = taken_.empty() ? (sink_->has_tick() ? 1000 * kMs : kForever)
                                        : std::max<int64_t>(0, deadline - clock_.mono_ns());
-      entry = reader_.take(draining_ ? 0 : wait_ns);
+      bool draining = draining_;  // as it was before the look: the last data comes before drain()
+      entry = reader_.take(draining ? 0 : wait_ns);
       if (!entry) {
+        if (!draining && draining_) continue;
         if (taken_.empty() || draining_ || clock_.mono_ns() >= deadline) break;
         continue;
       }
