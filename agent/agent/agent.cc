@@ -67,9 +67,10 @@ Status Agent::start(Config config) {
   for (const OutputConfig& output : config_.outputs) {
     auto made = make_output(output);
     if (!made.ok()) return Error{made.error()};
-    (*made)->start();
     outputs_[output.name] = std::move(*made);
   }
+  // Not before the log knows them all: what one has passed would be removed while another, not there yet, needs it.
+  for (auto& [name, output] : outputs_) output->start();
   pipeline_.configure(config_.agent);
   read_tags_file(true);
   return start_sources();
