@@ -55,6 +55,8 @@ uint64_t Log::append(Batch batch, const Decided& decided) {
         if (slot.first >= reader->limit_) continue;
         reader->appended_ += slot.records;
         if (!journal_) make_room_in_memory(*reader, slot.bytes);
+        // What the journal's thread found full may have been delivered since.
+        if (journal_ && reader->skipping_) reader->skipping_ = !room_on_disk(*reader);
         if (reader->skipping_ || drop) {
           reader->dropped_[drop ? "disk_error" : "log_full"] += slot.records;
           if (reader->skips_.empty() || reader->skips_.back().second != slot.first) {
@@ -119,6 +121,12 @@ void Log::take_decisions() {
 }
 
 // ---- under the mutex --------------------------------------------------------------------------------------------
+
+// With when_full = "drop_newest": for what is appended now.
+bool Log::room_on_disk(const LogReader& reader) const {
+  return reader.when_full_ != WhenFull::drop_newest ||
+         held_on_disk(reader) + journal_->options.segment_bytes <= max_bytes_;
+}
 
 bool Log::ill() const {
   return journal_->ill;

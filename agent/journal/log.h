@@ -115,6 +115,7 @@ class Log {
   bool needs(const LogReader& reader, uint64_t first, uint64_t end) const;
   void evict();
   int64_t held_on_disk(const LogReader& reader) const;
+  bool room_on_disk(const LogReader& reader) const;
   bool ill() const;
   void adopt(const struct Recovered& found, const std::map<std::string, Cursor>& cursors);  // log_writer.cc
 

@@ -298,7 +298,7 @@ struct JournalThread {
         }
       }
       bool newest = r.when_full_ == WhenFull::drop_newest;
-      if (!newest || held + j.options.segment_bytes <= log.max_bytes_) r.skipping_ = false;
+      if (log.room_on_disk(r)) r.skipping_ = false;
       if (newest && held > log.max_bytes_) r.skipping_ = true;
     }
   }
