@@ -289,7 +289,11 @@ void Output::deliver(Selection whole) {
       std::vector<Item> nothing;
       give_back(nothing,
                 rejected);  // with what has come until then: a poison record alone cannot hold for ever
-      wait(times_.hold_ms);
+      if (draining_) {
+        abandoned_ = true;  // nothing more comes, and nobody will act within the time that a stop has
+      } else {
+        wait(times_.hold_ms);
+      }
       return;
     }
   }
