@@ -12,7 +12,7 @@ static_assert(std::endian::native == std::endian::little,
               "FORMAT.md is little-endian, and series are copied as they stand in memory");
 
 constexpr uint8_t kVersion = 1;
-enum Mode : uint8_t { kSame = 0, kEach = 1 };                         // of a column of numbers
+enum Mode : uint8_t { kSame = 0, kEach = 1 };                       // of a column of numbers
 enum Values : uint8_t { kIntegers = 0, kDoubles = 1, kMixed = 2 };  // of a column of values
 
 uint64_t zigzag(int64_t n) {
@@ -290,7 +290,8 @@ void read_samples(Reader& r, Batch& batch) {
   index(batch.origins.size(), [](Sample& s, uint32_t n) { s.origin = n; });
   read_numbers(r, samples, [](Sample& s, int64_t n) { s.time_ms = n; });
   index(size_t{UINT32_MAX} + 1, [](Sample& s, uint32_t n) { s.interval_ms = n; });
-  read_numbers(r, samples, [](Sample& s, int64_t n) { s.ttl_s = std::bit_cast<float>(static_cast<int32_t>(n)); });
+  read_numbers(r, samples,
+               [](Sample& s, int64_t n) { s.ttl_s = std::bit_cast<float>(static_cast<int32_t>(n)); });
   read_numbers(r, samples, [](Sample& s, int64_t n) { s.start_ms = n; });
   read_numbers(r, samples, [&](Sample& s, int64_t n) {
     bool there = n >= 0 && static_cast<uint64_t>(n) < batch.distributions.size();
@@ -315,14 +316,16 @@ void read_events(Reader& r, Batch& batch) {
     e.origin = static_cast<uint32_t>(n);
   });
   read_numbers(r, events, [](Event& e, int64_t n) { e.time_ms = n; });
-  read_numbers(r, events, [](Event& e, int64_t n) { e.ttl_s = std::bit_cast<float>(static_cast<int32_t>(n)); });
+  read_numbers(r, events,
+               [](Event& e, int64_t n) { e.ttl_s = std::bit_cast<float>(static_cast<int32_t>(n)); });
   read_numbers(r, events, [](Event& e, int64_t n) { e.has_value = n != 0; });
   read_values(r, events);
 }
 
 }  // namespace
 
-void encode_batch(const Batch& batch, std::string& out) {
+size_t encode_batch(const Batch& batch, std::string& out) {
+  size_t begin = out.size();
   Writer w(out);
   w.byte(kVersion);
   w.text(batch.source());
@@ -357,6 +360,7 @@ void encode_batch(const Batch& batch, std::string& out) {
   number_column(w, samples, [](const Sample& s) { return s.start_ms; });
   number_column(w, samples,
                 [](const Sample& s) { return s.kind == Kind::distribution ? int64_t{s.distribution} : 0; });
+  size_t values = out.size() - begin;
   value_column(w, samples);
   const auto& events = batch.events;
   series_column(w, batch, events);
@@ -371,6 +375,7 @@ void encode_batch(const Batch& batch, std::string& out) {
   number_column(w, events, [](const Event& e) { return float_bits(e.ttl_s); });
   number_column(w, events, [](const Event& e) { return e.has_value ? 1 : 0; });
   value_column(w, events);
+  return values;
 }
 
 Result<Batch> decode_batch(std::string_view bytes) {

@@ -13,8 +13,9 @@ namespace runnel {
 // Batches that hold more (Batch::bytes()) are not for the journal; sources make batches of at most a few MiB.
 inline constexpr size_t kMaxBatch = size_t{64} << 20;
 
-// Appends the batch to `out`.
-void encode_batch(const Batch& batch, std::string& out);
+// Appends the batch to `out`. Returns the size of its first part: names and what hardly changes. The values of samples
+// follow, and compress better apart (record.h).
+size_t encode_batch(const Batch& batch, std::string& out);
 
 // The batch of exactly these bytes. Whatever they are: nothing is read outside of them, and memory is bounded by a small
 // multiple of their number and kMaxBatch.

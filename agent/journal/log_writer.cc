@@ -131,13 +131,13 @@ struct JournalThread {
     for (const LogSlot& slot : group) {
       if (slot.bytes > kMaxBatch) continue;  // no source makes such; its readers have it from memory
       j.encoded.clear();
-      encode_batch(*slot.batch, j.encoded);
+      size_t values = encode_batch(*slot.batch, j.encoded);
       RecordHead head;
       head.first = slot.first;
       head.records = slot.records;
       head.epoch = log.epoch_;
       head.time_ms = slot.time_ms;
-      j.writer.append(j.group, head, j.encoded);
+      j.writer.append(j.group, head, j.encoded, values);
     }
     bool fresh = full() || !j.store.writing(), sealed = false;
     int error = prepare(group.front().first, sealed);
