@@ -183,6 +183,12 @@ Status Agent::start_sources() {
       if (!source.ok()) return Error{source.error()};
       riemann_ = std::move(*source);
     }
+    for (const FfwdConfig& config : config_.ffwd) {
+      if (!config.enabled) continue;
+      auto source = open_ffwd(config, false);
+      if (!source.ok()) return Error{source.error()};
+      ffwd_ = std::move(*source);
+    }
   }
   start_host();
   start_scripts();
@@ -210,6 +216,17 @@ Result<std::unique_ptr<riemann::RiemannSource>> Agent::open_riemann(const Rieman
         pipeline_.push(std::move(batch), tables.empty() ? nullptr : &tables[0].tags, decided);
       },
       [this] { return log_.blocked(); }, config_.built_in, share_ports);
+}
+
+Result<std::unique_ptr<ffwd::FfwdSource>> Agent::open_ffwd(const FfwdConfig& config, bool share_ports) {
+  return ffwd::FfwdSource::open(
+      loop_, clock_, config,
+      [this](Batch&& batch, const std::function<void(bool safe)>& decided) {
+        const auto& tables = config_.ffwd;  // none: it is being removed by a reload
+        pipeline_.push(std::move(batch), tables.empty() ? nullptr : &tables[0].tags,
+                       [decided] { decided(true); });
+      },
+      [this] { return log_.blocked(); }, share_ports);
 }
 
 void Agent::start_host() {
@@ -311,6 +328,7 @@ SelfReport Agent::make_report() {
         report.add(self::kProcessMemory, {}, Number::integer(*pages * ::sysconf(_SC_PAGESIZE)));
   for (const auto& [name, entry] : statsd_) entry.source->report(report);
   if (riemann_) riemann_->report(report);
+  if (ffwd_) ffwd_->report(report);
   if (scripts_) {
     script_counts_.report(report, "scripts");
     scripts_->report(report);
@@ -428,6 +446,7 @@ void Agent::drain_outputs() {
   interval_timer_.reset();
   for (auto& [name, entry] : statsd_) entry.source->stop(last);
   if (riemann_) riemann_->stop();
+  if (ffwd_) ffwd_->stop();
   if (config_.agent.self_metrics && !setup_.once) push_self_metrics(last.time_ms);
   for (auto& [name, output] : outputs_) output->drain();
 }
@@ -478,6 +497,7 @@ void Agent::finish() {
   scripts_.reset();
   statsd_.clear();
   riemann_.reset();
+  ffwd_.reset();
   host_.reset();
   signals_.clear();
   drain_timer_.reset();

@@ -22,6 +22,7 @@
 #include "output/output.h"
 #include "output/sink_registry.h"
 #include "pipeline/pipeline.h"
+#include "source/ffwd/ffwd_source.h"
 #include "source/host/host_source.h"
 #include "source/riemann/riemann_source.h"
 #include "source/script/script_source.h"
@@ -63,6 +64,7 @@ class Agent {
   Status start_sources();
   Result<std::unique_ptr<statsd::StatsdSource>> open_statsd(const StatsdConfig& config, bool share_ports);
   Result<std::unique_ptr<riemann::RiemannSource>> open_riemann(const RiemannConfig& config, bool share_ports);
+  Result<std::unique_ptr<ffwd::FfwdSource>> open_ffwd(const FfwdConfig& config, bool share_ports);
   ScriptContext script_context();
   void start_scripts();
   void start_host();
@@ -87,6 +89,7 @@ class Agent {
   Status apply_sources(const Config& next);
   Status apply_statsd(const Config& next);
   Status apply_riemann(const Config& next);
+  Status apply_ffwd(const Config& next);
   void apply_scripts();
   void run_once_round();
   void begin_stop();
@@ -117,6 +120,7 @@ class Agent {
   };
   std::map<std::string, StatsdEntry> statsd_;
   std::unique_ptr<riemann::RiemannSource> riemann_;
+  std::unique_ptr<ffwd::FfwdSource> ffwd_;
   SourceCounts script_counts_, host_counts_;
   std::unique_ptr<ScriptSource> scripts_;
   std::unique_ptr<HostCollectors> host_;

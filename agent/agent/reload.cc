@@ -139,28 +139,50 @@ void Agent::apply_scripts() {
 }
 
 // Listeners: new ones are bound, changed ones rebound, and on the first error all is as before. A source that fails undoes
-// its own part; Riemann, which has one, comes first, so that what StatsD then undoes is all that is left to undo.
+// its own part; those before it are given back what they had.
 Status Agent::apply_sources(const Config& next) {
   auto share_ports = [&](bool share) {
     for (auto& [name, entry] : statsd_) entry.source->share_ports(share);
     if (riemann_) riemann_->share_ports(share);
+    if (ffwd_) ffwd_->share_ports(share);
+  };
+  auto give_back = [](const char* name, auto& source, const auto& before) {
+    if (source && before) {
+      if (Status back = source->reconfigure(*before); !back.ok())
+        log::error(name, "a listener could not be taken back: {}", back.error());
+    } else {
+      source.reset();
+    }
   };
   share_ports(true);
-  auto before = riemann_ ? std::optional(riemann_->config()) : std::nullopt;
+  auto riemann_before = riemann_ ? std::optional(riemann_->config()) : std::nullopt;
+  auto ffwd_before = ffwd_ ? std::optional(ffwd_->config()) : std::nullopt;
   Status done = apply_riemann(next);
   if (done.ok()) {
-    done = apply_statsd(next);
-    if (!done.ok() && riemann_ && before) {
-      if (Status back = riemann_->reconfigure(*before); !back.ok())
-        log::error("riemann", "a listener could not be taken back: {}", back.error());
-    } else if (!done.ok()) {
-      riemann_.reset();
+    done = apply_ffwd(next);
+    if (done.ok()) {
+      done = apply_statsd(next);
+      if (!done.ok()) give_back("ffwd", ffwd_, ffwd_before);
     }
+    if (!done.ok()) give_back("riemann", riemann_, riemann_before);
   }
-  bool wanted = !next.riemann.empty() && next.riemann[0].enabled;
-  if (done.ok() && !wanted) riemann_.reset();  // it takes what has already come
+  // They take what has already come.
+  if (done.ok() && (next.riemann.empty() || !next.riemann[0].enabled)) riemann_.reset();
+  if (done.ok() && (next.ffwd.empty() || !next.ffwd[0].enabled)) ffwd_.reset();
   share_ports(false);
   return done;
+}
+
+Status Agent::apply_ffwd(const Config& next) {
+  if (next.ffwd.empty() || !next.ffwd[0].enabled) return {};
+  if (!ffwd_) {
+    auto source = open_ffwd(next.ffwd[0], true);
+    if (!source.ok()) return Error{source.error()};
+    ffwd_ = std::move(*source);
+    ffwd_->share_ports(true);
+    return {};
+  }
+  return ffwd_->config() == next.ffwd[0] ? Status() : ffwd_->reconfigure(next.ffwd[0]);
 }
 
 Status Agent::apply_riemann(const Config& next) {

@@ -90,7 +90,12 @@ struct RiemannConfig {
 
 struct FfwdConfig {
   bool enabled = true;
-  std::vector<std::string> listen;
+  std::vector<std::string> listen;  // config/ffwd_listen.h
+  StringMap tags;
+  int64_t min_interval_ms = 0;        // of a series; 0: whatever comes
+  int64_t max_connections = 1024;     // of each of its protocols over TCP
+  int64_t idle_timeout_ms = 300'000;  // of a connection without a whole line; 0: never
+  int64_t receive_buffer = 8 << 20;   // SO_RCVBUF wanted of UDP sockets, in bytes
   Position position;
   bool operator==(const FfwdConfig&) const = default;
 };

@@ -24,9 +24,11 @@ struct Catalog {
   std::vector<std::string> compressions;
   std::vector<std::string> collectors;
   // What a source cannot do in this build is an error that says so, a source that it has not got a warning.
-  std::vector<std::string> sources{"statsd", "scripts", "host", "riemann"};
+  std::vector<std::string> sources{"statsd", "scripts", "host", "riemann", "ffwd"};
   std::map<std::string, std::vector<std::string>> listen_schemes{
-      {"statsd", {"udp", "tcp", "unix", "unixgram"}}, {"riemann", {"tcp", "udp", "tls"}}};
+      {"statsd", {"udp", "tcp", "unix", "unixgram"}},
+      {"riemann", {"tcp", "udp", "tls"}},
+      {"ffwd", {"udp+json", "tcp+json", "udp+protobuf", "carbon+tcp", "carbon+udp"}}};
   std::function<Status(const std::string& filter)>
       check_filter;  // error text names the column inside the filter
   // What is wrong with the files of a tls:// listener; may be empty. May dlopen.

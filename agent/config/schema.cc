@@ -132,7 +132,21 @@ const Key<R> kRiemann[] = {
 using F = FfwdConfig;
 const Key<F> kFfwd[] = {
     {"enabled", kBool, &F::enabled, "false turns it off without deleting the table"},
-    {"listen", kStrings, &F::listen, "addresses, udp://IP:PORT or tcp://"},
+    {"listen", kStrings, &F::listen,
+     "addresses: udp+json://IP:PORT, tcp+json://, udp+protobuf://, carbon+tcp://, carbon+udp://; port 0 "
+     "picks "
+     "a free one"},
+    {"tags", kMap, &F::tags, "added to what arrives here, where the sender has not set them"},
+    {"min_interval", duration(0, kHour), &F::min_interval_ms,
+     "a series that comes more often is thinned: what comes sooner after the last one is dropped and "
+     "counted; "
+     "\"0s\" takes all"},
+    {"max_connections", integer(1, 100'000), &F::max_connections,
+     "of each protocol over TCP; further ones are closed at once"},
+    {"idle_timeout", duration(0, kDay), &F::idle_timeout_ms,
+     "a connection without a whole line for this long is closed; \"0s\" is never"},
+    {"receive_buffer", size(4 * kKiB, kGiB), &F::receive_buffer,
+     "socket buffer asked of the kernel for UDP, which grants up to net.core.rmem_max"},
 };
 
 using C = ScriptsConfig;
@@ -277,7 +291,8 @@ std::vector<SectionText> describe_sections() {
   describe<ScriptsConfig>(out, "[source.scripts]", "Drop-in hooks");
   describe<HostConfig>(out, "[source.host]", "Metrics of the host from /proc and /sys");
   describe<RiemannConfig>(out, "[source.riemann]", "Riemann clients, see [riemann.md](riemann.md)");
-  describe<FfwdConfig>(out, "[source.ffwd]", "FFWD clients; checked, but not in this build yet");
+  describe<FfwdConfig>(out, "[source.ffwd]",
+                       "What FFWD's clients and Graphite's send, see [from-ffwd.md](from-ffwd.md)");
   describe<JournalConfig>(out, "[journal]", "The log between pipeline and outputs");
   describe<OutputConfig>(out, "[output.NAME]", "Where data goes; any number of them");
   describe<BatchConfig>(out, "", "", "batch.");

@@ -13,6 +13,7 @@
 #include "base/address.h"
 #include "base/fd.h"
 #include "base/text.h"
+#include "config/ffwd_listen.h"
 #include "config/schema.h"
 #include "config/sections.h"
 
@@ -47,7 +48,10 @@ class SourceReader {
       check_tls(t, c);
     });
     read_each<FfwdConfig>(sources, "ffwd", config_.ffwd, [this](const Node& t, FfwdConfig& c) {
-      check_listeners("ffwd", {"udp", "tcp"}, t, c);
+      check_listeners("ffwd", ffwd_schemes(), t, c);
+      if (c.enabled && !t.get("listen") && !problems_.incomplete())
+        problems_.error(t.position,
+                        "source.ffwd.listen is missing (for example [\"udp+json://127.0.0.1:19000\"])");
     });
     check_statsd_names();
     check_loops();
@@ -115,6 +119,19 @@ class SourceReader {
     out.push_back(std::move(source));
   }
 
+  static Result<ListenAddress> parse_listener(const std::string& source, const std::string& url,
+                                              std::string& scheme) {
+    if (source != "ffwd") {
+      auto address = parse_listen_address(url);
+      if (address.ok()) scheme = scheme_name(address->scheme);
+      return address;
+    }
+    auto listen = parse_ffwd_listen(url);
+    if (!listen.ok()) return Error{listen.error()};
+    scheme = listen->scheme;
+    return listen->address;
+  }
+
   template <class T>
   void check_listeners(const std::string& source, const std::vector<std::string>& possible, const Node& table,
                        const T& c) {
@@ -129,12 +146,12 @@ class SourceReader {
     for (size_t i = 0; i < count; i++) {
       if (node && (!node->items[i].is_string() || node->items[i].unknown)) continue;
       const Position& position = node ? node->items[i].position : table.position;
-      auto address = parse_listen_address(node ? node->items[i].text : c.listen[i]);
+      std::string scheme;
+      auto address = parse_listener(source, node ? node->items[i].text : c.listen[i], scheme);
       if (!address.ok()) {
         problems_.error(position, fmt::format("{}: {}", what, address.error()));
         continue;
       }
-      std::string scheme(scheme_name(address->scheme));
       auto built = context_.catalog.listen_schemes.find(source);
       if (!contains(possible, scheme)) {
         problems_.error(position, fmt::format("{}: {} does not listen on {}:// ({})", what, source, scheme,

@@ -150,7 +150,8 @@ TEST_CASE("secrets are not printed and passwords not in URLs") {
 TEST_CASE("every key is printed with its help") {
   Catalog catalog = test::make_catalog();
   LoadResult r = load_config_text(
-      "[source.statsd]\n[source.host]\n[source.riemann]\n[source.ffwd]\n[source.scripts]\ndir = \"/\"\n"
+      "[source.statsd]\n[source.host]\n[source.riemann]\n[source.ffwd]\nenabled = "
+      "false\n[source.scripts]\ndir = \"/\"\n"
       "[output.o]\nsink = \"plain\"\n",
       "f", catalog, true);
   REQUIRE(r.errors.empty());

@@ -106,8 +106,34 @@ TEST_CASE("bad sources are named with their place and what to do") {
       {"[source.riemann]\nlisten = [\"unix:///x\"]",
        {"f:2:11: error: source.riemann.listen: riemann does not listen on unix:// (tcp, udp, tls)"}},
       {"[source.ffwd]\nlisten = [\"tls://[::1]:5\"]\nport = 19000",
-       {"f:2:11: error: source.ffwd.listen: ffwd does not listen on tls:// (udp, tcp)",
-        "f:3:1: error: unknown key \"port\" in source.ffwd (known: enabled, listen)"}},
+       {"f:2:11: error: source.ffwd.listen: \"tls://[::1]:5\": the scheme \"tls\" is none of ffwd's "
+        "(udp+json, tcp+json, "
+        "udp+protobuf, http, carbon+tcp, carbon+udp)",
+        "f:3:1: error: unknown key \"port\" in source.ffwd (known: enabled, listen, tags, min_interval, "
+        "max_connections, idle_timeout, receive_buffer)"}},
+      {"[source.ffwd]",
+       {"f:1:1: error: source.ffwd.listen is missing (for example [\"udp+json://127.0.0.1:19000\"])"}},
+      {"[source.ffwd]\nlisten = [\"udp://127.0.0.1:1\", \"127.0.0.1\", \"carbon+tcp://x:1\", "
+       "\"udp+json://127.0.0.1\", "
+       "\"tcp+protobuf://127.0.0.1:1\"]",
+       {"f:2:11: error: source.ffwd.listen: \"udp://127.0.0.1:1\": the scheme \"udp\" says not enough "
+        "(udp+json, "
+        "tcp+json, udp+protobuf, http, carbon+tcp, carbon+udp)",
+        "f:2:32: error: source.ffwd.listen: \"127.0.0.1\" has no scheme (write for example "
+        "udp+json://127.0.0.1:19000)",
+        "f:2:45: error: source.ffwd.listen: \"carbon+tcp://x:1\": \"x\" is not an IP address (write "
+        "127.0.0.1 or "
+        "[::1] instead of a name)",
+        "f:2:65: error: source.ffwd.listen: \"udp+json://127.0.0.1\" has no port (write "
+        "udp+json://127.0.0.1:PORT)",
+        "f:2:89: error: source.ffwd.listen: \"tcp+protobuf://127.0.0.1:1\": the scheme \"tcp+protobuf\" is "
+        "none of "
+        "ffwd's (udp+json, tcp+json, udp+protobuf, http, carbon+tcp, carbon+udp)"}},
+      {"[source.ffwd]\nlisten = [\"udp+json://127.0.0.1:1\", \"udp+protobuf://127.0.0.1:1\", "
+       "\"tcp+json://127.0.0.1:1\", "
+       "\"carbon+tcp://127.0.0.1:1\"]",
+       {"f:2:37: error: source.ffwd.listen: udp://127.0.0.1:1 is taken already by f:2:11",
+        "f:2:93: error: source.ffwd.listen: tcp://127.0.0.1:1 is taken already by f:2:67"}},
       // Numbers
       {"[source.statsd]\npercentiles = [0, 100.5, \"9\", inf]\nmax_series = 1e3\nreceive_buffer = \"1B\"",
        {"f:2:16: error: source.statsd.percentiles is 0, out of range (0.01 to 100)",
@@ -195,8 +221,9 @@ TEST_CASE("what only matters when a source is on is not held against one that is
 
 TEST_CASE("what this build has decides about schemes and sources") {
   Catalog catalog = test::make_catalog();
+  std::erase(catalog.sources, "ffwd");
   LoadResult later =
-      load("[source.ffwd]\nlisten = [\"udp://[::1]:1\"]\n[source.riemann]\nenabled = false\n", catalog);
+      load("[source.ffwd]\nlisten = [\"udp+json://[::1]:1\"]\n[source.riemann]\nenabled = false\n", catalog);
   CHECK(later.errors.empty());
   CHECK(test::lines(later.warnings) ==
         Lines{"f:1:1: warning: this build does not have the source ffwd yet: it stays off"});

@@ -1,0 +1,118 @@
+#include "source/ffwd/intake.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/log.h"
+#include "base/text.h"
+#include "source/ffwd/carbon.h"
+#include "source/ffwd/protobuf.h"
+
+namespace runnel::ffwd {
+namespace {
+
+constexpr std::string_view kName = "ffwd";
+constexpr std::string_view kLogFull = "log_full";            // a datagram, while an output blocks
+constexpr std::string_view kTooFrequent = "high_frequency";  // min_interval
+constexpr size_t kFullBatch = 512 << 10;                     // bytes in a batch that end a round
+constexpr size_t kKeptPoints = 4096;                         // room for as many stays between inputs
+
+}  // namespace
+
+Intake::Intake(const Clock& clock, DecidedInlet inlet)
+    : clock_(clock), inlet_(std::move(inlet)), batch_(kName), limit_(clock_) {}
+
+// Of protobuf nothing is shown: it is no text.
+void Intake::tell(std::string_view reason, FfwdFormat format, std::string_view bytes, const Peer& peer) {
+  auto held = limit_.allow(reason);
+  if (!held) return;
+  std::string shown = format == FfwdFormat::protobuf || bytes.empty()
+                          ? fmt::format("bytes={}", bytes.size())
+                          : fmt::format("data=\"{}\"", excerpt(bytes));
+  log::warning(kName, "not taken reason={} from={} {}{}", reason, to_string(peer), shown,
+               *held > 0 ? fmt::format(" like_it={}", *held) : "");
+}
+
+void Intake::decode(FfwdFormat format, std::string_view bytes) {
+  switch (format) {
+    case FfwdFormat::json:
+      json_.line(bytes, points_);
+      return;
+    case FfwdFormat::protobuf:
+      decode_protobuf(bytes, points_);
+      return;
+    default:
+      points_.clear();
+      for (size_t end = 0; end != std::string_view::npos;) {
+        end = bytes.find('\n');
+        decode_carbon(bytes.substr(0, end), points_);
+        bytes.remove_prefix(end == std::string_view::npos ? bytes.size() : end + 1);
+      }
+  }
+}
+
+void Intake::take(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room) {
+  decode(format, bytes);
+  counts_.received.fetch_add(points_.received(), std::memory_order_relaxed);
+  for (std::string_view reason : points_.refused) {
+    counts_.bad.add(reason);
+    tell(reason, format, bytes, peer);
+  }
+  size_t good = points_.points.size();
+  if (good > 0 && !room) {
+    counts_.dropped.add(kLogFull, good);
+    tell(kLogFull, format, bytes, peer);
+  } else if (good > 0) {
+    if (size_t thinned = thinner_.thin(points_, clock_.wall_ms()); thinned > 0) {
+      counts_.dropped.add(kTooFrequent, thinned);
+      tell(kTooFrequent, format, bytes, peer);
+    }
+    mapper_.append(points_, batch_);
+    counts_.accepted.fetch_add(points_.points.size(), std::memory_order_relaxed);
+  }
+  if (points_.points.capacity() > kKeptPoints || points_.pairs.capacity() > 16 * kKeptPoints ||
+      points_.tags.capacity() > 16 * kKeptPoints)
+    points_ = {};
+}
+
+void Intake::datagram(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room) {
+  take(format, bytes, peer, room);
+}
+
+// A blank line is nothing: people end what they paste with one.
+void Intake::line(FfwdFormat format, std::string_view line, const Peer& peer) {
+  if (!trim(line).empty()) take(format, line, peer, true);
+}
+
+void Intake::refuse(std::string_view reason, std::string_view bytes, const Peer& peer) {
+  counts_.received.fetch_add(1, std::memory_order_relaxed);
+  counts_.bad.add(reason);
+  tell(reason, FfwdFormat::json, bytes, peer);
+}
+
+void Intake::closed(std::string_view reason, const Peer& peer, std::string_view detail) {
+  closed_.add(reason);
+  auto held = limit_.allow("closed:" + std::string(reason));
+  if (!held) return;
+  log::warning(kName, "connection closed reason={} from={}{}{}", reason, to_string(peer),
+               detail.empty() ? "" : fmt::format(" detail=\"{}\"", excerpt(detail)),
+               *held > 0 ? fmt::format(" like_it={}", *held) : "");
+}
+
+bool Intake::full() const {
+  return batch_.bytes() >= kFullBatch;
+}
+
+void Intake::commit() {
+  if (!batch_.empty()) inlet_(std::exchange(batch_, Batch(kName)), [](bool) {});
+}
+
+void Intake::report(SelfReport& report) const {
+  counts_.report(report, kName);
+  for (const auto& [reason, n] : closed_.snapshot())
+    report.add(self::kSourceClosed, {{"reason", reason}, {"source", kName}},
+               Number::integer(static_cast<int64_t>(n)));
+}
+
+}  // namespace runnel::ffwd
