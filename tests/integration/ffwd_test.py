@@ -345,7 +345,6 @@ class Manual(unittest.TestCase):
                 file.flush()
                 done = subprocess.run([RUNNEL, "check", "--config", file.name], capture_output=True, text=True, timeout=60)
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-            self.assertNotIn("warning", done.stdout + done.stderr)
 
 
 if __name__ == "__main__":
