@@ -221,10 +221,9 @@ Result<std::unique_ptr<riemann::RiemannSource>> Agent::open_riemann(const Rieman
 Result<std::unique_ptr<ffwd::FfwdSource>> Agent::open_ffwd(const FfwdConfig& config, bool share_ports) {
   return ffwd::FfwdSource::open(
       loop_, clock_, config,
-      [this](Batch&& batch, const std::function<void(bool safe)>& decided) {
+      [this](Batch&& batch, const Log::Decided& decided) {
         const auto& tables = config_.ffwd;  // none: it is being removed by a reload
-        pipeline_.push(std::move(batch), tables.empty() ? nullptr : &tables[0].tags,
-                       [decided] { decided(true); });
+        pipeline_.push(std::move(batch), tables.empty() ? nullptr : &tables[0].tags, decided);
       },
       [this] { return log_.blocked(); }, share_ports);
 }

@@ -105,7 +105,7 @@ bool Intake::full() const {
 }
 
 void Intake::commit() {
-  if (!batch_.empty()) inlet_(std::exchange(batch_, Batch(kName)), [](bool) {});
+  if (!batch_.empty()) inlet_(std::exchange(batch_, Batch(kName)), {});  // nobody can be told
 }
 
 void Intake::report(SelfReport& report) const {

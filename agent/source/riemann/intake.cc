@@ -98,10 +98,14 @@ bool Intake::full() const {
 
 void Intake::commit(const Decided& decided) {
   if (batch_.empty()) {
-    decided(true);
+    if (decided) decided(true);
     return;
   }
   uint64_t events = std::exchange(uncommitted_, 0);
+  if (!decided) {
+    inlet_(std::exchange(batch_, Batch(kName)), {});
+    return;
+  }
   // Refused at once: it is not in the log. Later it is, and only not safe.
   auto at_once = std::make_shared<bool>(true);
   inlet_(std::exchange(batch_, Batch(kName)), [this, events, at_once, decided](bool safe) {

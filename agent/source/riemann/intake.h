@@ -19,7 +19,8 @@
 namespace runnel::riemann {
 
 // Where batches go; `decided` is called, at once or later and on the loop's thread: true when the log has made the batch
-// as safe as its durability says, false when it will not be and the sender should send it again.
+// as safe as its durability says, false when it will not be and the sender should send it again. Empty where the sender
+// cannot be told: then the log takes it as it can.
 using Decided = std::function<void(bool safe)>;
 using AckInlet = std::function<void(Batch&& batch, const Decided& decided)>;
 

@@ -193,7 +193,7 @@ void RiemannSource::read_datagrams(const Listener& listener, int most) {
         intake_.datagram(datagrams_->payload(at), datagrams_->peer(at), room);
       }
     }
-    intake_.commit([](bool) {});
+    intake_.commit({});  // nobody can be told
     if (count < DatagramReader::kDatagrams) return;
   }
 }
