@@ -99,6 +99,9 @@ struct JournalThread {
 
   // What a write needs, without the lock. `sealed`: the segment was full and all of it is synced.
   int prepare(uint64_t first, bool& sealed) {
+    if (!j.store.writing()) {  // before its space is looked at: the folder may have been removed
+      if (int error = j.store.make_usable(); error != 0) return error;
+    }
     if (int error = check_space(); error != 0) return error;
     if (full()) {
       if (int error = j.store.sync(); error != 0) return error;
