@@ -16,18 +16,18 @@ RUNNEL = os.environ.get("RUNNEL", "runnel")
 class Agent:
     """Starts `runnel run` with `config` and an [agent] table whose files are in `folder` (support.servers.Folder).
 
-    `agent` are further lines for [agent]. The object is a context manager: leaving it stops the agent, by force where
-    it must. Its log is in log(), its standard output in output() unless `stdout` is a descriptor of the test's.
+    `agent` are further lines for [agent], `state` another state_dir, `wrapper` a command that execs the agent. The
+    object is a context manager: leaving it stops the agent, by force where it must. Its log is in log(), its standard output in output() unless `stdout` is a descriptor of the test's.
     """
 
     def __init__(self, folder, config, agent='interval = "1s"', arguments=(), environment=None, ready=30, name="agent",
-                 host="test-host", stdout=None):
+                 host="test-host", stdout=None, state=None, wrapper=()):
         self.folder, self.name = folder, name
         self.metrics_file = os.path.join(folder.path, f"{name}.prom")
         self.stdout_file = os.path.join(folder.path, f"{name}.stdout")
         self.config = folder.write(f"{name}.toml", f"""[agent]
 host = "{host}"
-state_dir = "{folder.path}/{name}.state"
+state_dir = "{state or f'{folder.path}/{name}.state'}"
 control = "{folder.path}/{name}.sock"
 metrics_file = "{self.metrics_file}"
 {agent}
@@ -39,7 +39,7 @@ metrics_file = "{self.metrics_file}"
         self._ended = False
         with open(self.stdout_file, "wb") as out:
             self.process = subprocess.Popen(
-                [RUNNEL, "run", "--config", self.config, *arguments], stdin=subprocess.DEVNULL, stdout=stdout or out,
+                [*wrapper, RUNNEL, "run", "--config", self.config, *arguments], stdin=subprocess.DEVNULL, stdout=stdout or out,
                 stderr=subprocess.PIPE, cwd=folder.path, env={**os.environ, **(environment or {})})
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -141,7 +141,9 @@ metrics_file = "{self.metrics_file}"
 
     def residual(self, output):
         """What the balance of an output leaves over; 0 unless records were lost without being counted."""
-        value = lambda what: self.metric(f"runnel.output.{what}", output=output)
+        found = self.metrics()  # read once: a file of a later moment would not fit
+        value = lambda what: sum(v for (name, labels), v in found.items()
+                                 if name == f"runnel_output_{what}" and ("output", output) in labels)
         return value("appended") - sum(map(value, ("delivered", "filtered", "dropped", "quarantined", "queued", "in_flight")))
 
 
