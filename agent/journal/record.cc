@@ -8,6 +8,8 @@ namespace runnel {
 namespace {
 
 constexpr int kLevel = 1;
+// A shorter batch is stored as it is: an event for which a sender waits should not wait for the few bytes that zstd saves.
+constexpr size_t kWorthCompressing = 256;
 // Values that are fewer bytes go with what is before them: a frame of their own would cost more than it saves.
 constexpr size_t kWorthAFrame = 512;
 
@@ -67,8 +69,8 @@ void RecordWriter::append(std::string& out, RecordHead head, std::string_view ba
   // table for the digits of names and the bytes of values, 5.6 with one for each.
   if (batch.size() - cut < kWorthAFrame) cut = 0;
   compressed_.clear();
-  bool whole =
-      context_ != nullptr && (cut == 0 || compress(batch.substr(0, cut))) && compress(batch.substr(cut));
+  bool whole = context_ != nullptr && batch.size() >= kWorthCompressing &&
+               (cut == 0 || compress(batch.substr(0, cut))) && compress(batch.substr(cut));
   if (whole && compressed_.size() < batch.size()) payload = compressed_;
   size_t at = out.size();
   out.append(kRecordMagic);
