@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "net/inherited.h"
 #include "version.h"
 
 namespace runnel {
@@ -190,9 +191,24 @@ Status Agent::start_sources() {
       ffwd_ = std::move(*source);
     }
   }
+  tell_unused_sockets();
   start_host();
   start_scripts();
   return {};
+}
+
+// The manager keeps them open whether anybody reads or not, so that their senders see no error.
+void Agent::tell_unused_sockets() const {
+  if (setup_.once) return;
+  std::vector<std::string> used;
+  for (const auto& [name, entry] : statsd_)
+    for (std::string& url : entry.source->addresses()) used.push_back(std::move(url));
+  if (riemann_)
+    for (std::string& url : riemann_->addresses()) used.push_back(std::move(url));
+  for (const InheritedSocket& socket : inherited_sockets())
+    if (std::string url = to_string(socket.address); std::find(used.begin(), used.end(), url) == used.end())
+      log::warning("agent", "nobody reads the socket {} of {} (let a source listen there, or take it out)",
+                   url, socket.name.empty() ? "the service manager" : socket.name);
 }
 
 Result<std::unique_ptr<statsd::StatsdSource>> Agent::open_statsd(const StatsdConfig& config,

@@ -62,6 +62,7 @@ class Agent {
 
   // sources
   Status start_sources();
+  void tell_unused_sockets() const;
   Result<std::unique_ptr<statsd::StatsdSource>> open_statsd(const StatsdConfig& config, bool share_ports);
   Result<std::unique_ptr<riemann::RiemannSource>> open_riemann(const RiemannConfig& config, bool share_ports);
   Result<std::unique_ptr<ffwd::FfwdSource>> open_ffwd(const FfwdConfig& config, bool share_ports);

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/text.h"
+#include "net/inherited.h"
 
 namespace runnel {
 namespace {
@@ -114,7 +115,9 @@ Result<std::shared_ptr<Listener>> Listener::open(const std::string& url, const L
   listener->address_ = *address;
   listener->wanted_ = url;
   listener->reuse_port_ = options.reuse_port && address->scheme == ListenAddress::Scheme::udp;
-  Status bound = address->is_unix() ? listener->bind_unix(options) : listener->bind_ip(options);
+  Status bound;
+  if (!listener->inherit(options))
+    bound = address->is_unix() ? listener->bind_unix(options) : listener->bind_ip(options);
   if (!bound.ok()) return Error{fmt::format("{}: {}", url, bound.error())};
   listener->bound_ = to_string(listener->address_);
   return listener;
@@ -128,13 +131,39 @@ Listener::~Listener() {
     ::unlink(address_.path.c_str());
 }
 
+// The path of a unix socket is the manager's too: inode_ stays 0 and nothing is unlinked.
+bool Listener::inherit(const ListenerOptions& options) {
+  bool shared = false;
+  fd_ = take_inherited(address_, options.nth, shared);
+  if (!fd_.valid()) return false;
+  inherited_ = true;
+  if (is_stream()) {
+    if (!address_.is_unix()) set_option(fd_.get(), SOL_SOCKET, SO_KEEPALIVE, 1);
+    return true;
+  }
+  learn_datagram_limits();
+  counts_drops_ = !shared;
+  drops_before_ = socket_drops();
+  return true;
+}
+
+// What the kernel has granted; for unix sockets also SCM_CREDENTIALS with each datagram (unix(7)).
+void Listener::learn_datagram_limits() {
+  int got = 0;
+  socklen_t size = sizeof got;
+  if (::getsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &got, &size) == 0) buffer_bytes_ = got;
+  if (!address_.is_unix()) return;
+  set_option(fd_.get(), SOL_SOCKET, SO_PASSCRED, 1);
+  auto limit = read_file("/proc/sys/net/unix/max_dgram_qlen", 64);
+  queue_datagrams_ = limit.ok() ? parse_int(trim(*limit)).value_or(10) : 10;
+}
+
 // Past net.core.rmem_max where we may (CAP_NET_ADMIN), else as far as it goes (socket(7)).
 void Listener::want_buffer(int64_t bytes) {
-  int fd = fd_.get(), wanted = static_cast<int>(std::clamp<int64_t>(bytes, 0, INT32_MAX / 2)), got = 0;
+  int fd = fd_.get(), wanted = static_cast<int>(std::clamp<int64_t>(bytes, 0, INT32_MAX / 2));
   if (::setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &wanted, sizeof wanted) != 0)
     set_option(fd, SOL_SOCKET, SO_RCVBUF, wanted);
-  socklen_t size = sizeof got;
-  if (::getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &got, &size) == 0) buffer_bytes_ = got;
+  learn_datagram_limits();
 }
 
 Status Listener::bind_ip(const ListenerOptions& options) {
@@ -189,12 +218,7 @@ Status Listener::bind_unix(const ListenerOptions& options) {
   int type = is_stream() ? SOCK_STREAM : SOCK_DGRAM;
   fd_.reset(::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd_.valid()) return Error{errno_text(errno)};
-  if (!is_stream()) {
-    want_buffer(options.receive_buffer);
-    set_option(fd_.get(), SOL_SOCKET, SO_PASSCRED, 1);  // SCM_CREDENTIALS with each datagram (unix(7))
-    auto limit = read_file("/proc/sys/net/unix/max_dgram_qlen", 64);
-    queue_datagrams_ = limit.ok() ? parse_int(trim(*limit)).value_or(10) : 10;
-  }
+  if (!is_stream()) want_buffer(options.receive_buffer);
 
   // Linux makes the path with the mode of the socket's own inode, less the umask (unix_bind_bsd in net/unix/af_unix.c).
   ::fchmod(fd_.get(), 0);
@@ -257,7 +281,7 @@ Listener::Accept Listener::accept(UniqueFd& connection, Peer& peer) const {
 // SO_REUSEPORT of the same user bind it, whatever the option says now (fastreuseport of the port's bind bucket). A second
 // agent does not set it, and is refused.
 void Listener::set_shared(bool shared) {
-  if (address_.is_unix()) return;
+  if (address_.is_unix() || inherited_) return;  // not ours to change; a reload takes the same socket again
   set_option(fd_.get(), SOL_SOCKET, is_stream() ? SO_REUSEPORT : SO_REUSEADDR, shared ? 1 : 0);
 }
 
@@ -265,7 +289,8 @@ void Listener::set_shared(bool shared) {
 void Listener::turn_away() {
   SocketAddress own;
   own.size = sizeof own.storage;
-  if (address_.scheme != ListenAddress::Scheme::udp || ::getsockname(fd_.get(), own.get(), &own.size) != 0)
+  if (address_.scheme != ListenAddress::Scheme::udp || inherited_ ||
+      ::getsockname(fd_.get(), own.get(), &own.size) != 0)
     return;
   if (::connect(fd_.get(), own.get(), own.size) != 0)
     errno = 0;  // then it is closed as it is: a race, no error
@@ -274,6 +299,12 @@ void Listener::turn_away() {
 // SO_MEMINFO (socket(7), linux/sock_diag.h): the same counter that SO_RXQ_OVFL sends, but asked for once an interval
 // instead of a control message with each datagram.
 uint64_t Listener::kernel_drops() const {
+  return counts_drops_ ? socket_drops() - drops_before_ : 0;
+}
+
+// SO_MEMINFO (socket(7), linux/sock_diag.h): the same counter that SO_RXQ_OVFL sends, but asked for once an interval
+// instead of a control message with each datagram.
+uint64_t Listener::socket_drops() const {
   if (is_stream()) return 0;
   uint32_t info[SK_MEMINFO_VARS] = {};
   socklen_t size = sizeof info;

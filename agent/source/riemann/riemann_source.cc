@@ -70,7 +70,8 @@ Result<RiemannSource::Listeners> RiemannSource::bind_all(const RiemannConfig& co
     if (!listener.ok())
       return Error{fmt::format("{}: error: {} (stop what listens there, or change listen)",
                                to_string(config.position), listener.error())};
-    log::info("riemann", "listening on {}", (*listener)->bound());
+    log::info("riemann", "listening on {}{}", (*listener)->bound(),
+              (*listener)->inherited() ? " inherited=true" : "");
     listeners.push_back(std::move(*listener));
   }
   return listeners;

@@ -72,6 +72,7 @@ Result<StatsdSource::Listeners> StatsdSource::bind_all(const StatsdConfig& confi
         listeners.push_back(*same);
         continue;
       }
+      options.nth = static_cast<size_t>(i);
       Result<std::shared_ptr<Listener>> listener = probe(url, options, i == 0);
       if (listener.ok()) listener = Listener::open(url, options);
       if (!listener.ok() && optional_ports_) {
@@ -85,7 +86,7 @@ Result<StatsdSource::Listeners> StatsdSource::bind_all(const StatsdConfig& confi
       if (i == 0) {
         // The kernel doubles what is asked for, to account for its own overhead (socket(7)).
         int64_t buffer = (*listener)->buffer_bytes() / 2, queue = (*listener)->queue_datagrams();
-        log::info("statsd", "listening on {}{}{}", url,
+        log::info("statsd", "listening on {}{}{}{}", url, (*listener)->inherited() ? " inherited=true" : "",
                   buffer > 0 ? fmt::format(" receive_buffer={}", format_size(buffer)) : "",
                   queue > 0 ? fmt::format(" queue={}", queue) : "");
       }
