@@ -117,10 +117,19 @@ int Agent::run() {
     ::malloc_trim(0);             // what parsing the configuration took
     log::info("agent", "ready");  // everything that can be sent to is open; the first round follows at once
     notify_service_manager("READY=1");
+    start_watchdog();
     start_timers();
   }
   loop_.run();
   return setup_.once && !once_delivered_ ? 1 : 0;
+}
+
+// From the loop's own timer: what is told is that the loop still turns, also while outputs drain.
+void Agent::start_watchdog() {
+  int64_t interval = watchdog_interval_ms();
+  if (interval == 0) return;
+  watchdog_timer_ = std::make_unique<Timer>(loop_, [] { notify_service_manager("WATCHDOG=1"); });
+  watchdog_timer_->start(0, interval);
 }
 
 // ---- outputs ----------------------------------------------------------------------------------------------------
@@ -502,6 +511,7 @@ void Agent::finish() {
     }
   }
   int code = setup_.once && !once_delivered_ ? 1 : 0;
+  watchdog_timer_.reset();
   bool closed = log_.close(kLetGoMs);
   if (!closed) log::error("journal", "the disk does not answer: ending without it");
   log::info("agent", "stopped");

@@ -71,6 +71,7 @@ class Agent {
   void start_host();
   void start_host_timer();
   void start_timers();
+  void start_watchdog();
 
   // each interval
   void on_interval(const Tick& tick);
@@ -133,7 +134,7 @@ class Agent {
   LogLimit limit_;
 
   std::vector<std::unique_ptr<SignalWatch>> signals_;
-  std::unique_ptr<Timer> drain_timer_, retire_timer_;
+  std::unique_ptr<Timer> drain_timer_, retire_timer_, watchdog_timer_;
   int64_t drain_deadline_ms_ = 0;
   bool stopping_ = false, draining_ = false, abandoned_ = false;
   bool once_delivered_ = true;

@@ -2,13 +2,16 @@
 
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
 
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 
 namespace runnel {
 
@@ -26,6 +29,17 @@ void notify_service_manager(std::string_view state) {
   if (!fd.valid() || ::sendto(fd.get(), state.data(), state.size(), MSG_NOSIGNAL,
                               reinterpret_cast<sockaddr*>(&address), length) < 0)
     log::warning("agent", "the service manager at {} could not be told {}", path, state);
+}
+
+int64_t watchdog_interval_ms() {
+  auto number_of = [](const char* variable) {
+    const char* text = std::getenv(variable);
+    return text == nullptr ? std::nullopt : parse_int(text);
+  };
+  auto limit_us = number_of("WATCHDOG_USEC");
+  if (!limit_us || *limit_us <= 0) return 0;
+  if (std::getenv("WATCHDOG_PID") != nullptr && number_of("WATCHDOG_PID") != ::getpid()) return 0;
+  return std::max<int64_t>(1, *limit_us / 3000);
 }
 
 }  // namespace runnel

@@ -17,11 +17,13 @@ class Agent:
     """Starts `runnel run` with `config` and an [agent] table whose files are in `folder` (support.servers.Folder).
 
     `agent` are further lines for [agent], `state` another state_dir, `wrapper` a command that execs the agent. The
-    object is a context manager: leaving it stops the agent, by force where it must. Its log is in log(), its standard output in output() unless `stdout` is a descriptor of the test's.
+    object is a context manager: leaving it stops the agent, by force where it must. Its log is in log(), its standard
+    output in output() unless `stdout` is a descriptor of the test's. `program` is started in place of the agent, with its
+    arguments; `popen` goes to Popen.
     """
 
     def __init__(self, folder, config, agent='interval = "1s"', arguments=(), environment=None, ready=30, name="agent",
-                 host="test-host", stdout=None, state=None, wrapper=()):
+                 host="test-host", stdout=None, state=None, wrapper=(), program=None, **popen):
         self.folder, self.name = folder, name
         self.metrics_file = os.path.join(folder.path, f"{name}.prom")
         self.stdout_file = os.path.join(folder.path, f"{name}.stdout")
@@ -39,8 +41,9 @@ metrics_file = "{self.metrics_file}"
         self._ended = False
         with open(self.stdout_file, "wb") as out:
             self.process = subprocess.Popen(
-                [*wrapper, RUNNEL, "run", "--config", self.config, *arguments], stdin=subprocess.DEVNULL, stdout=stdout or out,
-                stderr=subprocess.PIPE, cwd=folder.path, env={**os.environ, **(environment or {})})
+                [*wrapper, program or RUNNEL, "run", "--config", self.config, *arguments], stdin=subprocess.DEVNULL,
+                stdout=stdout or out, stderr=subprocess.PIPE, cwd=folder.path,
+                env={**os.environ, **(environment or {})}, **popen)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         if ready:
