@@ -191,13 +191,24 @@ TEST_CASE("the packaged sample passes check where its folders exist") {
   test::TemporaryFolder folder;
   std::string text = read(RUNNEL_SOURCE_DIR "/packaging/runnel.toml");
   REQUIRE(text.size() > 100);
-  // Everything but the folder of the hooks, which a test may not create in /etc.
-  size_t at = text.find("/etc/runnel/scripts.d");
-  REQUIRE(at != std::string::npos);
-  text.replace(at, std::string("/etc/runnel/scripts.d").size(), folder.path());
+  // Everything but the folders of hooks and of the metrics file, which a test may not create.
+  for (std::string path : {"/etc/runnel/scripts.d", "/run/runnel"}) {
+    size_t at = text.find(path);
+    REQUIRE(at != std::string::npos);
+    text.replace(at, path.size(), folder.path());
+  }
   LoadResult r = load_config(folder.write("runnel.toml", text), test::make_catalog(), true);
   CHECK(folder.lines(r.errors) == Lines{});
   CHECK(folder.lines(r.warnings) == Lines{});
   CHECK_FALSE(r.config.outputs.empty());
-  CHECK(r.config.statsd.size() + r.config.scripts.size() + r.config.host.size() == 3);
+  CHECK(r.config.statsd.size() + r.config.riemann.size() + r.config.scripts.size() + r.config.host.size() == 4);
+  // What runnel.socket binds is what is listened on.
+  std::string socket = read(RUNNEL_SOURCE_DIR "/systemd/runnel.socket");
+  std::vector<std::string> urls = r.config.statsd[0].listen;
+  urls.insert(urls.end(), r.config.riemann[0].listen.begin(), r.config.riemann[0].listen.end());
+  for (const std::string& url : urls) {
+    std::string key = url.starts_with("udp://") ? "\nListenDatagram=" : "\nListenStream=";
+    INFO(url);
+    CHECK(socket.find(key + url.substr(6) + "\n") != std::string::npos);
+  }
 }
