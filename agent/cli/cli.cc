@@ -42,9 +42,12 @@ const std::vector<Command>& commands() {
        false, false, 2, list},
       {"quarantine", "[list | show NAME | replay NAME | drop NAME] [--config FILE]",
        "records that an output's other side refused",
-       "A file an incident, named OUTPUT.EPOCH-FIRST-LAST; NAME is such a name, an output, or \"all\". `show` prints "
-       "the\nrecords with the answer, a JSON object a line. `replay` sends them to their output again and removes what "
-       "was\ntaken; what is refused again comes back as another file. `drop` removes. The agent may be running.\n"
+       "A file an incident, named OUTPUT.EPOCH-FIRST-LAST; NAME is such a name, an output, or \"all\". "
+       "`show` prints "
+       "the\nrecords with the answer, a JSON object a line. `replay` sends them to their output again and "
+       "removes what "
+       "was\ntaken; what is refused again comes back as another file. `drop` removes. The agent may be "
+       "running.\n"
        "Exit: 0; 1 where something was refused again, could not be delivered or is not there; 2 for a bad "
        "configuration.\n",
        true, false, 2, quarantine},

@@ -31,13 +31,15 @@ void list(const std::vector<QuarantineFile>& files) {
   for (const QuarantineFile& file : files) {
     auto seconds = static_cast<std::time_t>(file.time_ms / 1000);
     fmt::print("{}  {:%Y-%m-%dT%H:%M:%SZ}  records={} bytes={} reason={} answer=\"{}\"\n", file.name,
-               fmt::gmtime(seconds), file.records, file.bytes, file.reason, escape_control(excerpt(file.answer, 200)));
+               fmt::gmtime(seconds), file.records, file.bytes, file.reason,
+               escape_control(excerpt(file.answer, 200)));
   }
   if (files.empty()) fmt::print("nothing is in quarantine\n");
 }
 
 // Sends the records of a file to its output, from a log of its own. What is refused again comes back as another file.
-int replay(const Config& config, SinkRegistry& registry, const std::string& folder, const QuarantineFile& file) {
+int replay(const Config& config, SinkRegistry& registry, const std::string& folder,
+           const QuarantineFile& file) {
   std::string path = folder + "/" + file.name + ".ndjson";
   auto batch = read_quarantine(path);
   if (!batch.ok()) return failed(batch.error());
@@ -58,8 +60,8 @@ int replay(const Config& config, SinkRegistry& registry, const std::string& fold
   OutputTimes times;
   times.hold_ms = 1000;
   times.backoff_cap_ms = 5000;
-  auto output = Output::create(reader, clock, *wanted, **descriptor, {file.output, kVersion, agent_id}, agent_id,
-                               config.agent.host, times, &again);
+  auto output = Output::create(reader, clock, *wanted, **descriptor, {file.output, kVersion, agent_id},
+                               agent_id, config.agent.host, times, &again);
   if (!output.ok()) return failed(output.error());
   log.append(std::move(*batch));
   (*output)->start();
@@ -69,8 +71,8 @@ int replay(const Config& config, SinkRegistry& registry, const std::string& fold
     if (!(*output)->join_for(kReplayMs)) ::_exit(1);
   }
   ReaderSnapshot s = reader.snapshot();
-  fmt::print("{}: records={} delivered={} filtered={} refused={} left={}\n", file.name, records, s.delivered, s.filtered,
-             s.quarantined, s.queued);
+  fmt::print("{}: records={} delivered={} filtered={} refused={} left={}\n", file.name, records, s.delivered,
+             s.filtered, s.quarantined, s.queued);
   // Removed only where every record has gone somewhere; what was delivered in part comes twice when it is tried again.
   if (s.delivered + s.filtered + s.quarantined != records) return 1;
   if (::unlink(path.c_str()) != 0) return failed(path + ": " + errno_text(errno));
@@ -89,7 +91,8 @@ int show(const std::string& folder, const QuarantineFile& file) {
 int quarantine(const Arguments& arguments) {
   std::string verb = arguments.words.empty() ? "list" : arguments.words[0];
   if (verb != "list" && verb != "show" && verb != "replay" && verb != "drop")
-    return usage_error(fmt::format("quarantine {}? (list, show NAME, replay NAME, drop NAME)", excerpt(verb)));
+    return usage_error(
+        fmt::format("quarantine {}? (list, show NAME, replay NAME, drop NAME)", excerpt(verb)));
   SinkRegistry registry;
   std::string config_file = config_path(arguments);
   LoadResult loaded = config_file.empty() ? load_builtin_config(make_catalog(registry))

@@ -127,7 +127,7 @@ struct JournalConfig {
   std::string when_full = "drop_oldest";  // drop_oldest, drop_newest, block
   std::string on_disk_error = "memory";   // memory, drop
   int64_t max_memory = 32 << 20;
-  std::string min_free = "5%";            // as written; the loader turns it into the two below
+  std::string min_free = "5%";  // as written; the loader turns it into the two below
   double min_free_share = 0.05;
   int64_t min_free_bytes = 0;
   int64_t quarantine_max_bytes = 16 << 20;

@@ -125,9 +125,10 @@ class Loader {
       journal.min_free_share = 0;
       journal.min_free_bytes = *bytes;
     } else {
-      problems_.error(node->position, fmt::format("journal.min_free: \"{}\" is neither a share from 0% to 90% nor a size "
-                                                  "(as in \"5%\" or \"1GiB\")",
-                                                  excerpt(text)));
+      problems_.error(node->position,
+                      fmt::format("journal.min_free: \"{}\" is neither a share from 0% to 90% nor a size "
+                                  "(as in \"5%\" or \"1GiB\")",
+                                  excerpt(text)));
     }
   }
 

@@ -41,7 +41,8 @@ std::string encode_cursor(const Cursor& cursor, uint64_t generation) {
 
 std::optional<std::pair<Cursor, uint64_t>> decode_cursor(std::string_view slot) {
   if (slot.size() != Cursor::kSlot || !slot.starts_with(kMagic)) return std::nullopt;
-  if (get<uint64_t>(slot, Cursor::kSlot - 8) != checksum(slot.substr(0, Cursor::kSlot - 8))) return std::nullopt;
+  if (get<uint64_t>(slot, Cursor::kSlot - 8) != checksum(slot.substr(0, Cursor::kSlot - 8)))
+    return std::nullopt;
   if (get<uint32_t>(slot, 8) != kJournalVersion) return std::nullopt;
   Cursor cursor;
   size_t skips = get<uint32_t>(slot, 12);

@@ -139,9 +139,8 @@ void File::reset() {
 }
 
 int write_whole(FileSystem& fs, int fd, std::string_view bytes) {
-  ssize_t n = repeat(bytes.size(), [&](size_t done) {
-    return fs.write(fd, bytes.data() + done, bytes.size() - done);
-  });
+  ssize_t n = repeat(bytes.size(),
+                     [&](size_t done) { return fs.write(fd, bytes.data() + done, bytes.size() - done); });
   return all_or_error(n, bytes.size());
 }
 

@@ -20,7 +20,8 @@ struct FileSpace {
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
-  virtual int open(const std::string& path, int flags, unsigned mode) = 0;  // a descriptor; O_CLOEXEC is added
+  virtual int open(const std::string& path, int flags,
+                   unsigned mode) = 0;  // a descriptor; O_CLOEXEC is added
   virtual void close(int fd) = 0;
   virtual ssize_t write(int fd, const void* bytes, size_t size) = 0;  // may be short, may be -EINTR
   virtual ssize_t pwrite(int fd, const void* bytes, size_t size, int64_t offset) = 0;

@@ -28,13 +28,13 @@ struct Journal {
 
   std::condition_variable wake, ended_wake;
   bool stop = false, ended = false;
-  bool appended = false;  // since the start: readers that are new now begin at the end
-  bool opened = false;    // what the folder held is known
-  uint64_t base = 0;      // where numbers began when it was not
+  bool appended = false;                  // since the start: readers that are new now begin at the end
+  bool opened = false;                    // what the folder held is known
+  uint64_t base = 0;                      // where numbers began when it was not
   std::map<std::string, Cursor> cursors;  // where outputs stood when it was opened
 
-  uint64_t written = 1, synced = 1;  // sequences before them are
-  std::deque<Segment> segments;      // by sequence; the last may be the one being written
+  uint64_t written = 1, synced = 1;                 // sequences before them are
+  std::deque<Segment> segments;                     // by sequence; the last may be the one being written
   std::vector<std::pair<uint64_t, uint64_t>> gaps;  // sequences that were given and are nowhere, ascending
 
   bool ill = false;

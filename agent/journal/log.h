@@ -48,9 +48,9 @@ struct JournalOptions {
   bool memory_on_disk_error = true;  // false: what the disk does not take is dropped
   // What tests shorten.
   int64_t segment_bytes = 8 << 20;  // at most an eighth of max_bytes
-  int64_t tail_bytes = 4 << 20;     // of synced batches that stay in memory for readers that are a little behind
-  int64_t sync_ms = 1000;           // for batches that nobody waits for
-  int64_t retry_ms = 1000;          // while the disk is ill
+  int64_t tail_bytes = 4 << 20;  // of synced batches that stay in memory for readers that are a little behind
+  int64_t sync_ms = 1000;        // for batches that nobody waits for
+  int64_t retry_ms = 1000;       // while the disk is ill
 };
 
 // A batch that is in memory.

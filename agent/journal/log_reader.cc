@@ -15,7 +15,7 @@ namespace runnel {
 namespace {
 
 constexpr auto kLookAgain = std::chrono::milliseconds(200);  // while the newest batch is not written yet
-constexpr int kReadTries = 5;                                // a second apart, of a segment that cannot be read
+constexpr int kReadTries = 5;  // a second apart, of a segment that cannot be read
 constexpr auto kReadPause = std::chrono::seconds(1);
 
 }  // namespace
@@ -45,7 +45,8 @@ void LogReader::start(uint64_t end) {
   if (!late) next_ = floor_ = end;
   if (j == nullptr) return;
   if (!cursor_)
-    cursor_ = std::make_shared<SharedCursor>(j->store.file_system(), j->store.folder() + "/" + name_ + ".cursor");
+    cursor_ =
+        std::make_shared<SharedCursor>(j->store.file_system(), j->store.folder() + "/" + name_ + ".cursor");
   if (!j->opened || (j->appended && !late)) return;
   uint64_t begin = j->segments.empty() ? end : std::min(end, j->segments.front().first), position = begin;
   if (auto stored = j->cursors.find(name_); stored != j->cursors.end()) {
@@ -129,7 +130,8 @@ LogEntry LogReader::take_slot(const LogSlot& slot) {
 std::optional<LogEntry> LogReader::take_from_disk(std::unique_lock<std::mutex>& lock) {
   Journal& j = *log_.journal_;
   uint64_t want = next_;
-  auto segment = std::find_if(j.segments.begin(), j.segments.end(), [&](const Segment& s) { return want < s.end; });
+  auto segment =
+      std::find_if(j.segments.begin(), j.segments.end(), [&](const Segment& s) { return want < s.end; });
   uint64_t in_memory = log_.tail_.empty() ? log_.next_ : log_.tail_.front().first;
   if (segment == j.segments.end() || segment->first > want) {
     // Numbers that nothing is under (a gap counts as nothing), or a file that was taken from us.
@@ -164,7 +166,8 @@ std::optional<LogEntry> LogReader::take_from_disk(std::unique_lock<std::mutex>& 
     log_.move_on(*this, entry->first, "damaged");
   }
   uint64_t end = entry->first + entry->batch->records();
-  entry->ranges = {{static_cast<uint32_t>(next_ - entry->first), static_cast<uint32_t>(entry->batch->records())}};
+  entry->ranges = {
+      {static_cast<uint32_t>(next_ - entry->first), static_cast<uint32_t>(entry->batch->records())}};
   entry->appended_mono_ns = j.mono_at_open - (j.wall_at_open - entry->appended_mono_ns) * 1'000'000;
   next_ = end;
   count_taken(*entry);
@@ -194,7 +197,8 @@ std::optional<LogEntry> LogReader::read_segment(uint64_t number, uint64_t want, 
     if (!bytes) continue;
     auto batch = decode_batch(*bytes);
     if (!batch.ok() || batch->records() != found->head.records) {
-      log::error(name_, "journal segment {}: {}", number, batch.ok() ? "a batch of another size" : batch.error());
+      log::error(name_, "journal segment {}: {}", number,
+                 batch.ok() ? "a batch of another size" : batch.error());
       continue;
     }
     LogEntry entry;

@@ -109,13 +109,13 @@ class LogReader {
   WhenFull when_full_;
   std::condition_variable wake_;
   bool poked_ = false;
-  uint64_t next_ = 1;                                    // to be taken
-  uint64_t floor_ = 1;                                   // not settled yet: on disk it is kept from here on
-  uint64_t limit_ = UINT64_MAX;                          // closed: nothing from here on
-  std::vector<std::pair<uint64_t, uint64_t>> skips_;     // [from, to) beyond floor_ that are not for this reader
-  bool skipping_ = false;                                // full, and when_full is drop_newest
-  std::deque<LogEntry> returned_;                        // given back
-  std::deque<int64_t> taken_ages_;                       // appended_mono_ns of entries in flight, oldest first
+  uint64_t next_ = 1;                                 // to be taken
+  uint64_t floor_ = 1;                                // not settled yet: on disk it is kept from here on
+  uint64_t limit_ = UINT64_MAX;                       // closed: nothing from here on
+  std::vector<std::pair<uint64_t, uint64_t>> skips_;  // [from, to) beyond floor_ that are not for this reader
+  bool skipping_ = false;                             // full, and when_full is drop_newest
+  std::deque<LogEntry> returned_;                     // given back
+  std::deque<int64_t> taken_ages_;                    // appended_mono_ns of entries in flight, oldest first
   uint64_t appended_ = 0, delivered_ = 0, filtered_ = 0, quarantined_ = 0, queued_ = 0, in_flight_ = 0;
   std::map<std::string, uint64_t> dropped_;
   size_t queued_bytes_ = 0, in_flight_bytes_ = 0;  // of batches, without a journal

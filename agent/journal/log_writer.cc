@@ -24,9 +24,9 @@ namespace runnel {
 namespace {
 
 constexpr int64_t kMs = 1'000'000;
-constexpr size_t kGroupBytes = 1 << 20;        // of batches, in one write
-constexpr uint64_t kUnsyncedBytes = 4 << 20;   // of the file
-constexpr int64_t kLookNs = 1000 * kMs;        // between looks at the free space and at the name of the file
+constexpr size_t kGroupBytes = 1 << 20;       // of batches, in one write
+constexpr uint64_t kUnsyncedBytes = 4 << 20;  // of the file
+constexpr int64_t kLookNs = 1000 * kMs;       // between looks at the free space and at the name of the file
 
 }  // namespace
 
@@ -81,8 +81,8 @@ struct JournalThread {
     if (j.synced >= j.written) return false;
     bool waited_for = j.options.durability == Durability::synced && !j.waiting.empty() &&
                       j.waiting.front().end <= j.written;
-    return waited_for || full() || j.unsynced_bytes >= kUnsyncedBytes || now() - j.unsynced_since_ns >= sync_ns() ||
-           (j.stop && j.written == log.next_);
+    return waited_for || full() || j.unsynced_bytes >= kUnsyncedBytes ||
+           now() - j.unsynced_since_ns >= sync_ns() || (j.stop && j.written == log.next_);
   }
 
   // ---- disk -----------------------------------------------------------------------------------------------------
@@ -152,7 +152,8 @@ struct JournalThread {
     j.unsynced_bytes += j.group.size();
     j.bytes_written += j.group.size();
     if (fresh)
-      j.segments.push_back({j.store.number(), group.front().first, group.front().first, 0, group.front().time_ms});
+      j.segments.push_back(
+          {j.store.number(), group.front().first, group.front().first, 0, group.front().time_ms});
     Segment& segment = j.segments.back();
     segment.end = std::max(segment.end, group.back().end());
     segment.bytes = j.store.bytes();
@@ -206,14 +207,15 @@ struct JournalThread {
     std::erase_if(left, gone);
     lock.lock();
     std::erase_if(j.segments, [&](const Segment& segment) {
-      return std::none_of(left.begin(), left.end(), [&](const Segment& s) { return s.number == segment.number; });
+      return std::none_of(left.begin(), left.end(),
+                          [&](const Segment& s) { return s.number == segment.number; });
     });
     for (Segment& segment : j.segments)
       if (segment.number == number) segment.end = std::min(segment.end, j.synced);
     if (!j.tried_again && error != -ENOSPC) {
       j.tried_again = true;
-      log::warning("journal", "{}: could not be {}: {}: once more, to a new segment", j.store.path_of(number), what,
-                   reason_of(error));
+      log::warning("journal", "{}: could not be {}: {}: once more, to a new segment", j.store.path_of(number),
+                   what, reason_of(error));
       return;
     }
     become_ill(reason_of(error));
@@ -358,8 +360,10 @@ std::map<std::string, Cursor> load_cursors(SegmentStore& store) {
     std::string output = name.substr(0, name.size() - kSuffix.size());
     if (auto cursor = file.load(damaged)) cursors[output] = *cursor;
     if (damaged)
-      log::error("journal", "{}/{}: damaged: the output begins at the start of the journal, what it had delivered "
-                 "comes twice", store.folder(), name);
+      log::error("journal",
+                 "{}/{}: damaged: the output begins at the start of the journal, what it had delivered "
+                 "comes twice",
+                 store.folder(), name);
   }
   return cursors;
 }
@@ -372,6 +376,7 @@ void Log::adopt(const Recovered& found, const std::map<std::string, Cursor>& cur
   for (const auto& [name, cursor] : cursors)
     end = std::max({end, cursor.position, cursor.in_flight ? cursor.in_flight->last + 1 : 0});
   bool late = !tail_.empty() || j.appended;
+  if (found.foreign) end = std::max(end, epoch_ << 20);  // above theirs, for the version that can read them
   std::vector<std::pair<uint64_t, uint64_t>> gaps = found.gaps;
   if (!late) next_ = j.written = j.synced = std::max(next_, end);
   uint64_t now_first = late ? j.base : next_;
@@ -380,7 +385,7 @@ void Log::adopt(const Recovered& found, const std::map<std::string, Cursor>& cur
   j.segments.insert(j.segments.begin(), found.segments.begin(), found.segments.end());
   j.damaged += found.damaged_records > 0 ? found.damaged_records : found.damaged_regions;
   j.cursors = cursors;
-  epoch_ = std::max(epoch_, found.last_epoch + 1);
+  if (!late && found.last_epoch != UINT64_MAX) epoch_ = std::max(epoch_, found.last_epoch + 1);
   if (found.records > 0 || found.damaged_regions > 0)
     log::info("journal", "{}: records={} segments={} bytes={} damaged={}", j.store.folder(), found.records,
               found.segments.size(), format_size(found.bytes), j.damaged);
@@ -426,7 +431,8 @@ bool Log::close(int64_t wait_ms) {
     std::unique_lock lock(mutex_);
     j.stop = true;
     j.wake.notify_all();
-    if (!j.ended_wake.wait_for(lock, std::chrono::milliseconds(wait_ms), [&] { return j.ended; })) return false;
+    if (!j.ended_wake.wait_for(lock, std::chrono::milliseconds(wait_ms), [&] { return j.ended; }))
+      return false;
   }
   if (j.thread.joinable()) j.thread.join();
   take_decisions();
@@ -460,7 +466,8 @@ void Log::report(SelfReport& report) {
   for (const auto& [name, reader] : readers_) {
     int64_t left = std::max<int64_t>(0, max_bytes_ - held_on_disk(*reader));
     if (j.bytes_per_s > 0)
-      report.add(self::kOutputTimeToFull, {{"output", name}}, Number(static_cast<double>(left) / j.bytes_per_s));
+      report.add(self::kOutputTimeToFull, {{"output", name}},
+                 Number(static_cast<double>(left) / j.bytes_per_s));
   }
 }
 

@@ -21,10 +21,14 @@ Status SegmentScanner::open() {
   if (fd < 0) return Error{fmt::format("{}: {}", path_, errno_text(-fd))};
   file_ = File(fs_, fd);
   if (int64_t size = fs_.regular_file_size(fd); size < 0)
-    return Error{fmt::format("{}: {}", path_, size == -EINVAL ? "not a regular file" : errno_text(static_cast<int>(-size)))};
+    return Error{fmt::format("{}: {}", path_,
+                             size == -EINVAL ? "not a regular file" : errno_text(static_cast<int>(-size)))};
   std::string_view head = window(0, kSegmentHead);
   auto parsed = parse_segment_head(head);
-  if (parsed) version_ = parsed->version;
+  if (parsed) {
+    version_ = parsed->version;
+    epoch_ = parsed->epoch;
+  }
   // With a damaged head the records behind it are looked for like any others.
   at_ = parsed ? static_cast<int64_t>(kSegmentHead) : 0;
   return {};
@@ -48,6 +52,13 @@ std::string_view SegmentScanner::window(int64_t offset, size_t size) {
   return std::string_view(buffer_).substr(std::min(from, buffer_.size()), size);
 }
 
+// A sound head. All records of a segment are of its epoch: a sender could have put the bytes of another record into a tag,
+// to be found behind damage.
+std::optional<RecordHead> SegmentScanner::head_at(int64_t offset) {
+  std::optional<RecordHead> head = parse_record_head(window(offset, kRecordHead));
+  return head && epoch_ && head->epoch != *epoch_ ? std::nullopt : head;
+}
+
 // The next place with a sound head, or `end`.
 int64_t SegmentScanner::find_head(int64_t from, int64_t end) {
   while (from < end) {
@@ -59,7 +70,7 @@ int64_t SegmentScanner::find_head(int64_t from, int64_t end) {
       continue;
     }
     from += static_cast<int64_t>(at);
-    if (parse_record_head(window(from, kRecordHead))) return from;
+    if (head_at(from)) return from;
     from++;
   }
   return end;
@@ -70,7 +81,7 @@ std::optional<SegmentScanner::Found> SegmentScanner::next(const std::function<vo
   // A window that ended where the file did is read again when the file has grown.
   if (buffer_.size() < kWindow && buffer_at_ + static_cast<int64_t>(buffer_.size()) < size) buffer_.clear();
   while (at_ + static_cast<int64_t>(kRecordHead) <= size) {
-    std::optional<RecordHead> head = parse_record_head(window(at_, kRecordHead));
+    std::optional<RecordHead> head = head_at(at_);
     int64_t end = head ? at_ + static_cast<int64_t>(kRecordHead + head->stored) : 0;
     if (head && end <= size) {
       std::string_view payload = window(at_ + static_cast<int64_t>(kRecordHead), head->stored);

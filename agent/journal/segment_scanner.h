@@ -23,7 +23,7 @@ class SegmentScanner {
     std::string_view payload;  // sound; until the next call
   };
   struct Damage {
-    int64_t from = 0, to = 0;  // bytes of the file that are no sound record
+    int64_t from = 0, to = 0;        // bytes of the file that are no sound record
     std::optional<RecordHead> head;  // of a record whose head is sound and whose payload is not
   };
 
@@ -42,12 +42,14 @@ class SegmentScanner {
 
  private:
   std::string_view window(int64_t offset, size_t size);
+  std::optional<RecordHead> head_at(int64_t offset);
   int64_t find_head(int64_t from, int64_t end);
 
   FileSystem& fs_;
   const std::string path_;
   File file_;
   std::optional<uint32_t> version_;
+  std::optional<uint64_t> epoch_;
   std::string buffer_;
   int64_t buffer_at_ = 0;
   int64_t at_ = 0;

@@ -81,7 +81,8 @@ Result<Recovered> SegmentStore::open() {
     number_ = std::max(number_, number);
     size_t before = found.segments.size();
     if (!scan(number, found, gaps)) continue;
-    if (found.segments.size() == before) superfluous.push_back(number);  // nothing in it, or nothing that is left of it
+    if (found.segments.size() == before)
+      superfluous.push_back(number);  // nothing in it, or nothing that is left of it
   }
   part(found.segments, superfluous);
   for (uint64_t number : superfluous) remove(number);
@@ -108,8 +109,9 @@ bool SegmentStore::scan(uint64_t number, Recovered& into, std::vector<Gap>& gaps
     return false;
   }
   if (scanner.version() && *scanner.version() != kJournalVersion) {
-    log::error("journal", "{}: of format version {}, this build reads {}: left alone", path_of(number), *scanner.version(),
-               kJournalVersion);
+    into.foreign = true;
+    log::error("journal", "{}: of format version {}, this build reads {}: left alone", path_of(number),
+               *scanner.version(), kJournalVersion);
     return false;
   }
   Segment segment;

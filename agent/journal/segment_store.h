@@ -35,6 +35,7 @@ struct Recovered {
   uint64_t end = 1;                                 // the sequence behind the last
   uint64_t last_epoch = 0;
   uint64_t records = 0;
+  bool foreign = false;          // segments of another version: left alone, their numbers are not known
   uint64_t damaged_records = 0;  // that damage has cost, where their number is known
   uint64_t damaged_regions = 0;
   int64_t bytes = 0;
@@ -54,7 +55,8 @@ class SegmentStore {
   bool writing() const { return file_.valid(); }
   uint64_t number() const { return number_; }  // of the one being written, or of the last
   int64_t bytes() const { return bytes_; }
-  int append(std::string_view records);  // on error what was written of it is cut off again, if that is possible
+  int append(
+      std::string_view records);  // on error what was written of it is cut off again, if that is possible
   int sync();
   void finish() { file_.reset(); }  // synced, and full
   void abandon() { file_.reset(); }

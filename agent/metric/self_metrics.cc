@@ -79,12 +79,13 @@ std::string SelfReport::to_prometheus() const {
       std::string_view type = row->metric.kind == Kind::gauge          ? "gauge"
                               : row->metric.kind == Kind::distribution ? "summary"
                                                                        : "counter";
-      fmt::format_to(std::back_inserter(out), "# HELP {0} {1}\n# TYPE {0} {2}\n", name, row->metric.help, type);
+      fmt::format_to(std::back_inserter(out), "# HELP {0} {1}\n# TYPE {0} {2}\n", name, row->metric.help,
+                     type);
     }
     std::string labels;
     for (const auto& [key, value] : row->tags)
-      fmt::format_to(std::back_inserter(labels), "{}{}=\"{}\"", labels.empty() ? "" : ",", prometheus_name(key),
-                     prometheus_label(value));
+      fmt::format_to(std::back_inserter(labels), "{}{}=\"{}\"", labels.empty() ? "" : ",",
+                     prometheus_name(key), prometheus_label(value));
     auto line = [&](std::string_view suffix, const std::string& inside, const std::string& value) {
       out += name;
       out += suffix;

@@ -47,8 +47,8 @@ Result<std::unique_ptr<Output>> Output::create(LogReader& reader, const Clock& c
   parts.filter = std::move(*filter);
   parts.want_records = (*sink)->wants_records();
   parts.id_prefix = id_prefix;
-  return std::unique_ptr<Output>(
-      new Output(reader, clock, config, std::move(*sink), PayloadBuilder(std::move(parts)), host, times, quarantine));
+  return std::unique_ptr<Output>(new Output(reader, clock, config, std::move(*sink),
+                                            PayloadBuilder(std::move(parts)), host, times, quarantine));
 }
 
 void Output::start() {
@@ -173,7 +173,8 @@ Selection Output::gather() {
     if (taken_.empty()) {
       deadline = clock_.mono_ns() + (config_.batch.max_age_ms + splay_ms_) * kMs;
       // Gone meanwhile (the log was full, damage): then there is nothing to be sent again.
-      if (again && (entry->epoch != again->epoch || entry->first + entry->ranges.front().first > again->last)) again.reset();
+      if (again && (entry->epoch != again->epoch || entry->first + entry->ranges.front().first > again->last))
+        again.reset();
     } else if (entry->epoch != taken_.back().epoch) {
       carry_ = std::move(entry);  // a payload is of one epoch: its id has but one
       break;
@@ -355,7 +356,8 @@ Output::Verdict Output::send(Item& item, std::vector<Item>& work) {
     bool mixed =
         std::any_of(samples.begin(), samples.end(), [&](uint8_t s) { return s != 0 && s != outcome; });
     if (mixed) {
-      bool too_large = std::any_of(samples.begin(), samples.end(), [](uint8_t s) { return s == RUNNEL_SPLIT; });
+      bool too_large =
+          std::any_of(samples.begin(), samples.end(), [](uint8_t s) { return s == RUNNEL_SPLIT; });
       if (too_large && item.selection.path.empty()) shrink();
       by_sample(answer, outcome, item.whole, work);
       return Verdict::done;
@@ -463,7 +465,8 @@ void Output::tick_when_due() {
 
 // Once a payload, not for each of its parts: one answer says one thing about the limit.
 void Output::shrink() {
-  max_bytes_ = std::max<int64_t>(kMinPayload, std::min(max_bytes_, static_cast<int64_t>(builder_.bytes() / 2)));
+  max_bytes_ =
+      std::max<int64_t>(kMinPayload, std::min(max_bytes_, static_cast<int64_t>(builder_.bytes() / 2)));
 }
 
 void Output::reopen_now() {
@@ -515,7 +518,8 @@ void Output::put_aside(const Selection& selection, const char* reason, const std
   drop(selection, reason, message);
 }
 
-void Output::drop(const Selection& selection, const char* reason, const std::string& message, bool quarantined) {
+void Output::drop(const Selection& selection, const char* reason, const std::string& message,
+                  bool quarantined) {
   Settlement done;
   (quarantined ? done.quarantined : done.dropped[reason]) = selection.records();
   reader_.settle(done, {});
@@ -529,8 +533,8 @@ void Output::drop(const Selection& selection, const char* reason, const std::str
   std::string key;
   append_series_key(key, batch.view(series));
   log::error(config_.name, "{} records={} reason={} source={} first=\"{}\" message=\"{}\"{}",
-             quarantined ? "quarantined" : "dropped", selection.records(), reason, batch.source(), excerpt(key, 200), excerpt(message, 300),
-             *held > 0 ? fmt::format(" like_it={}", *held) : "");
+             quarantined ? "quarantined" : "dropped", selection.records(), reason, batch.source(),
+             excerpt(key, 200), excerpt(message, 300), *held > 0 ? fmt::format(" like_it={}", *held) : "");
 }
 
 void Output::tell_failure(const char* what, int64_t wait_ms, const std::string& message) {

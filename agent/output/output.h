@@ -95,7 +95,8 @@ class Output {
   void shrink();
   void give_back(std::vector<Item>& work, const Selection& rejected);
   void put_aside(const Selection& selection, const char* reason, const std::string& message);
-  void drop(const Selection& selection, const char* reason, const std::string& message, bool quarantined = false);
+  void drop(const Selection& selection, const char* reason, const std::string& message,
+            bool quarantined = false);
   void tell_failure(const char* what, int64_t wait_ms, const std::string& message);
   void tell_delivered();
 
@@ -117,14 +118,14 @@ class Output {
   PayloadBuilder builder_;
   Backoff backoff_;
   LogLimit limit_;
-  std::optional<LogEntry> carry_;  // the rest of an entry that did not fit into the last payload
+  std::optional<LogEntry> carry_;    // the rest of an entry that did not fit into the last payload
   std::optional<InFlight> resumed_;  // what was in flight before this output: the next payload
-  std::vector<LogEntry> taken_;    // entries of the payload under way, in order
+  std::vector<LogEntry> taken_;      // entries of the payload under way, in order
   int64_t ticked_ns_ = 0;
-  int64_t max_bytes_;              // shrinks when the other side says that a payload is too large
-  int failures_ = 0;               // in a row
-  std::string last_message_;       // of the last answer
-  uint64_t parts_sent_ = 0;        // groups that had an id of their own
+  int64_t max_bytes_;         // shrinks when the other side says that a payload is too large
+  int failures_ = 0;          // in a row
+  std::string last_message_;  // of the last answer
+  uint64_t parts_sent_ = 0;   // groups that had an id of their own
   std::thread thread_;
 };
 

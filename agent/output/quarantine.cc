@@ -89,8 +89,9 @@ Status Quarantine::put(const std::string& output, const Selection& records, cons
         frozen.clear();
         encode_batch(one, frozen);
         fmt::format_to(std::back_inserter(text),
-                       R"({{"output":"{}","time":{},"reason":"{}","answer":"{}","record":{},"frozen":")", output,
-                       clock_.wall_ms(), reason, quoted(std::string_view(answer).substr(0, kAnswer)), json_of(*encoder, one));
+                       R"({{"output":"{}","time":{},"reason":"{}","answer":"{}","record":{},"frozen":")",
+                       output, clock_.wall_ms(), reason, quoted(std::string_view(answer).substr(0, kAnswer)),
+                       json_of(*encoder, one));
         append_base64(text, frozen);
         text += "\"}\n";
       }
@@ -107,7 +108,8 @@ Status Quarantine::put(const std::string& output, const Selection& records, cons
     fs_.close(fd);
   }
   if (held + static_cast<int64_t>(text.size()) > max_bytes_)
-    return Error{fmt::format("full: {} of {} (`runnel quarantine list`)", format_size(held), format_size(max_bytes_))};
+    return Error{
+        fmt::format("full: {} of {} (`runnel quarantine list`)", format_size(held), format_size(max_bytes_))};
   std::string name = fmt::format("{}.{:x}-{}-{}", output, records.portions.front().entry.epoch, first, last);
   std::string path = folder_ + "/" + name + std::string(kSuffix), fresh = path + ".new";
   int fd = fs_.open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0640);

@@ -42,8 +42,8 @@ struct QuarantineFile {
   std::string name, output;
   int64_t bytes = 0;
   size_t records = 0;
-  int64_t time_ms = 0;        // when it was put aside
-  std::string reason, answer; // of its first record
+  int64_t time_ms = 0;         // when it was put aside
+  std::string reason, answer;  // of its first record
 };
 // In name order; files of other names are left out. An absent folder holds none.
 Result<std::vector<QuarantineFile>> list_quarantine(const std::string& folder);

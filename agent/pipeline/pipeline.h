@@ -27,8 +27,7 @@ class Pipeline {
   void set_file_tags(const StringMap& tags);  // of tags_file: agent.tags win over them
 
   // `source_tags` may be null; they win over the agent's tags and lose to the sender's. `decided` as Log::append's.
-  void push(Batch batch, const StringMap* source_tags = nullptr,
-            const Log::Decided& decided = {});
+  void push(Batch batch, const StringMap* source_tags = nullptr, const Log::Decided& decided = {});
 
  private:
   struct Added {  // sorted by key; pinned ones replace what the sender said

@@ -27,7 +27,8 @@ TEST_CASE("each mistake is named with its place and what to do") {
       {"[agent]\nintervall = \"10s\"",
        {"f:2:1: error: unknown key \"intervall\" in agent (did you mean \"interval\"?)"}},
       {"[journal]\nxxxxxxxxxxxxx = 1",
-       {"f:2:1: error: unknown key \"xxxxxxxxxxxxx\" in journal (known: max_bytes, durability, when_full, on_disk_error, max_memory, min_free, quarantine_max_bytes)"}},
+       {"f:2:1: error: unknown key \"xxxxxxxxxxxxx\" in journal (known: max_bytes, durability, when_full, "
+        "on_disk_error, max_memory, min_free, quarantine_max_bytes)"}},
       {"[agent.journal]\n",
        {"f:1:8: error: unknown key \"journal\" in agent (known: host, interval, tags, pinned_tags, "
         "tags_file, resource, state_dir, control, shutdown_timeout, log_level, unknown_keys, "

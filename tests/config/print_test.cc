@@ -201,7 +201,8 @@ TEST_CASE("the packaged sample passes check where its folders exist") {
   CHECK(folder.lines(r.errors) == Lines{});
   CHECK(folder.lines(r.warnings) == Lines{});
   CHECK_FALSE(r.config.outputs.empty());
-  CHECK(r.config.statsd.size() + r.config.riemann.size() + r.config.scripts.size() + r.config.host.size() == 4);
+  CHECK(r.config.statsd.size() + r.config.riemann.size() + r.config.scripts.size() + r.config.host.size() ==
+        4);
   // What runnel.socket binds is what is listened on.
   std::string socket = read(RUNNEL_SOURCE_DIR "/systemd/runnel.socket");
   std::vector<std::string> urls = r.config.statsd[0].listen;

@@ -149,7 +149,8 @@ TEST_CASE("a segment cut, zeroed, doubled or overwritten: the rest is delivered,
     start(rig, sound);
     std::filesystem::copy(rig.options.folder + "/00000000000000000001.seg",
                           rig.options.folder + "/00000000000000000099.seg");
-    write(rig.options.folder + "/00000000000000000050.seg", std::string(5000, 'r') + "rnR1" + std::string(100, '\xff'));
+    write(rig.options.folder + "/00000000000000000050.seg",
+          std::string(5000, 'r') + "rnR1" + std::string(100, '\xff'));
     write(rig.options.folder + "/00000000000000000051.seg", "");
     write(rig.options.folder + "/notes.txt", "mine");
     std::filesystem::create_directory(rig.options.folder + "/00000000000000000052.seg");
@@ -204,7 +205,8 @@ TEST_CASE("short writes and EINTR everywhere change nothing") {
   rig.check_alive();
 }
 
-TEST_CASE("a sync that fails once: written to a new segment and acknowledged, the old one never touched again") {
+TEST_CASE(
+    "a sync that fails once: written to a new segment and acknowledged, the old one never touched again") {
   JournalRig rig;
   REQUIRE(rig.open().ok());
   REQUIRE(rig.append_acked(2));
@@ -229,8 +231,13 @@ TEST_CASE("a disk that is full or fails: who waits is refused, readers go on, an
     const char* call;
     int error;
   };
-  for (Row row : {Row{"write", -ENOSPC}, {"write", -EIO}, {"fdatasync", -EIO}, {"open", -EROFS}, {"open", -EACCES},
-                  {"sync_folder", -EIO}, {"write", -EDQUOT}}) {
+  for (Row row : {Row{"write", -ENOSPC},
+                  {"write", -EIO},
+                  {"fdatasync", -EIO},
+                  {"open", -EROFS},
+                  {"open", -EACCES},
+                  {"sync_folder", -EIO},
+                  {"write", -EDQUOT}}) {
     INFO(row.call << " " << row.error);
     JournalRig rig;
     REQUIRE(rig.open().ok());

@@ -36,7 +36,8 @@ TEST_CASE("what nobody waits for is written at once and synced within the time")
   CHECK(rig.received.size() == 10);
 }
 
-TEST_CASE("a backlog is read back in order, once, from many segments, and its files go when it is delivered") {
+TEST_CASE(
+    "a backlog is read back in order, once, from many segments, and its files go when it is delivered") {
   JournalRig rig;
   rig.options.max_bytes = 4 << 20;
   rig.options.segment_bytes = 4096;

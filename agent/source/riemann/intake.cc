@@ -14,11 +14,11 @@ namespace {
 
 constexpr std::string_view kName = "riemann";
 constexpr std::string_view kQuery = "query";
-constexpr std::string_view kNotKept = "not_kept";  // `keep` leaves it out
-constexpr std::string_view kLogFull = "log_full";  // a datagram, while an output blocks
+constexpr std::string_view kNotKept = "not_kept";      // `keep` leaves it out
+constexpr std::string_view kLogFull = "log_full";      // a datagram, while an output blocks
 constexpr std::string_view kDiskError = "disk_error";  // the journal cannot make it safe: the sender knows
-constexpr size_t kFullBatch = 512 << 10;           // bytes in a batch that end a round
-constexpr size_t kKeptEvents = 4096;               // room for as many events stays between messages
+constexpr size_t kFullBatch = 512 << 10;               // bytes in a batch that end a round
+constexpr size_t kKeptEvents = 4096;                   // room for as many events stays between messages
 
 }  // namespace
 

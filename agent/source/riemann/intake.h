@@ -52,7 +52,7 @@ class Intake {
   Mapper mapper_;
   Batch batch_;
   uint64_t uncommitted_ = 0;  // events in it
-  std::string error_;  // scratch: what the sender is told
+  std::string error_;         // scratch: what the sender is told
   SourceCounts counts_;
   ReasonCounts closed_;
   LogLimit limit_;

@@ -58,7 +58,8 @@ class Server::Session final : public StreamHandler, public std::enable_shared_fr
       one.decided = true;
       if (safe) continue;
       held_answers_ -= one.answers.size();
-      one.answers = refuse_oks(one.answers, "not stored: the disk of the agent is full or failing, send it again");
+      one.answers =
+          refuse_oks(one.answers, "not stored: the disk of the agent is full or failing, send it again");
       held_answers_ += one.answers.size();
     }
     for (; count < held_.size() && held_[count].decided; count++) {
