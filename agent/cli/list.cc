@@ -20,7 +20,7 @@ void list_sources() {
   print_row("statsd", "StatsD lines over UDP, TCP and unix sockets, aggregated each interval");
   print_row("riemann",
             "Riemann clients over TCP, TLS and UDP, acknowledged when the log has taken what they sent");
-  print_row("ffwd", "FFWD's JSON and protobuf, and carbon's lines, over UDP and TCP");
+  print_row("ffwd", "FFWD's JSON, protobuf and HTTP, and carbon's lines, over UDP and TCP");
   print_row("scripts", "executables in a folder, each run at its interval");
   print_row("host", "what /proc says, see: runnel list collectors");
 }

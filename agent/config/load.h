@@ -28,7 +28,7 @@ struct Catalog {
   std::map<std::string, std::vector<std::string>> listen_schemes{
       {"statsd", {"udp", "tcp", "unix", "unixgram"}},
       {"riemann", {"tcp", "udp", "tls"}},
-      {"ffwd", {"udp+json", "tcp+json", "udp+protobuf", "carbon+tcp", "carbon+udp"}}};
+      {"ffwd", {"udp+json", "tcp+json", "udp+protobuf", "carbon+tcp", "carbon+udp", "http"}}};
   std::function<Status(const std::string& filter)>
       check_filter;  // error text names the column inside the filter
   // What is wrong with the files of a tls:// listener; may be empty. May dlopen.

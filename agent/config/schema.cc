@@ -133,7 +133,8 @@ using F = FfwdConfig;
 const Key<F> kFfwd[] = {
     {"enabled", kBool, &F::enabled, "false turns it off without deleting the table"},
     {"listen", kStrings, &F::listen,
-     "addresses: udp+json://IP:PORT, tcp+json://, udp+protobuf://, carbon+tcp://, carbon+udp://; port 0 "
+     "addresses: udp+json://IP:PORT, tcp+json://, udp+protobuf://, carbon+tcp://, carbon+udp://, http://; "
+     "port 0 "
      "picks "
      "a free one"},
     {"tags", kMap, &F::tags, "added to what arrives here, where the sender has not set them"},
@@ -144,7 +145,11 @@ const Key<F> kFfwd[] = {
     {"max_connections", integer(1, 100'000), &F::max_connections,
      "of each protocol over TCP; further ones are closed at once"},
     {"idle_timeout", duration(0, kDay), &F::idle_timeout_ms,
-     "a connection without a whole line for this long is closed; \"0s\" is never"},
+     "a connection without a whole line or request for this long is closed; \"0s\" is never"},
+    {"request_timeout", duration(100, kHour), &F::request_timeout_ms,
+     "of http://: a request whose body takes longer closes its connection"},
+    {"max_body", size(4 * kKiB, 256 * kMiB), &F::max_body,
+     "of http://: a larger body is refused, as it comes and inflated"},
     {"receive_buffer", size(4 * kKiB, kGiB), &F::receive_buffer,
      "socket buffer asked of the kernel for UDP, which grants up to net.core.rmem_max"},
 };

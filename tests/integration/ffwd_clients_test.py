@@ -1,4 +1,4 @@
-"""FFWD's own clients as senders: the Python client, the Java UDP client (versions 0 and 1) and semantic-metrics' reporter.
+"""FFWD's own clients as senders: the Python client, the Java clients over UDP and HTTP, and semantic-metrics' two reporters.
 Every value they say they sent is compared with what arrives. One test goes all the way into a real Kafka broker in the
 encoding of FFWD's consumers."""
 import json
@@ -134,6 +134,40 @@ class Java(Senders):
         self.assertLessEqual({"counter", "meter", "timer", "histogram", "gauge"}, kinds)
         self.assertGreater(len(sent), 40)
         self.check(sent)
+
+
+class JavaHttp(Senders):
+    def check_resource(self, sent):
+        """The resources of all records, beside what check() compares."""
+        found = [(as_sent(record)[:3], sorted(record.get("resource", {}).items())) for record in self.records()]
+        expected = [(wanted(one)[:3], sorted(one["resource"].items())) for one in sent]
+        self.assertEqual(sorted(found, key=repr), sorted(expected, key=repr))
+
+    def test_ping(self):
+        self.start("http")
+        self.assertEqual(java_client("http-ping", self.port), [True])
+
+    def test_http_client_version_1(self):
+        self.start("http")
+        sent = java_client("http1", self.port)
+        self.assertEqual(len(sent), 1001)
+        self.check(sent)
+        self.check_resource(sent)
+
+    def test_http_client_version_2(self):
+        self.start("http")
+        sent = java_client("http2", self.port)
+        self.assertEqual(len(sent), 2002)
+        self.check(sent)
+
+    def test_semantic_metrics_http_reporter(self):
+        self.start("http")
+        sent = java_client("http-reporter", self.port)
+        kinds = {one["attributes"]["metric_type"] for one in sent}
+        self.assertLessEqual({"counter", "meter", "timer", "histogram", "gauge"}, kinds)
+        self.assertGreater(len(sent), 40)
+        self.check(sent)
+        self.check_resource(sent)
 
 
 class Kafka(Senders):

@@ -40,7 +40,7 @@ LineHandlers FfwdSource::handlers(FfwdFormat format) {
   return h;
 }
 
-Result<FfwdSource::Entries> FfwdSource::bind_all(const FfwdConfig& config, bool share) const {
+Result<FfwdSource::Entries> FfwdSource::bind_all(const FfwdConfig& config, bool share) {
   Entries entries;
   ListenerOptions options;
   options.receive_buffer = config.receive_buffer;
@@ -60,6 +60,11 @@ Result<FfwdSource::Entries> FfwdSource::bind_all(const FfwdConfig& config, bool 
     }
     auto listen = parse_ffwd_listen(wanted);
     if (!listen.ok()) return failed(listen.error());
+    if (listen->format == FfwdFormat::http && !http_) {
+      auto http = HttpInput::make(loop_, intake_, blocked_, config);
+      if (!http.ok()) return failed(http.error());
+      http_ = std::move(*http);
+    }
     auto listener = Listener::open(to_string(listen->address), options);
     if (!listener.ok()) return failed(listener.error() + " (stop what listens there, or change listen)");
     entries.push_back({wanted, *listen, std::move(*listener), nullptr});
@@ -113,16 +118,22 @@ void FfwdSource::apply(const FfwdConfig& config, Entries entries) {
   limits.idle_timeout_ms = config.idle_timeout_ms;
   serve_lines(FfwdFormat::json, json_lines_, limits);
   serve_lines(FfwdFormat::carbon, carbon_lines_, limits);
+  if (http_) http_->configure(listeners(FfwdFormat::http), config);
 }
 
 void FfwdSource::serve_lines(FfwdFormat format, std::unique_ptr<LineServer>& server,
                              const StreamLimits& limits) {
-  std::vector<std::shared_ptr<Listener>> listeners;
-  for (const Entry& entry : entries_)
-    if (entry.listener->is_stream() && entry.listen.format == format) listeners.push_back(entry.listener);
-  if (!server && listeners.empty()) return;
+  std::vector<std::shared_ptr<Listener>> wanted = listeners(format);
+  if (!server && wanted.empty()) return;
   if (!server) server = std::make_unique<LineServer>(loop_, clock_, handlers(format));
-  server->configure(listeners, limits);
+  server->configure(wanted, limits);
+}
+
+std::vector<std::shared_ptr<Listener>> FfwdSource::listeners(FfwdFormat format) const {
+  std::vector<std::shared_ptr<Listener>> found;
+  for (const Entry& entry : entries_)
+    if (entry.listener->is_stream() && entry.listen.format == format) found.push_back(entry.listener);
+  return found;
 }
 
 // A socket that is closed: what waits in it is still ours.
@@ -159,6 +170,7 @@ void FfwdSource::stop() {
     if (*server) (*server)->stop();
     server->reset();
   }
+  http_.reset();
   for (Entry& entry : entries_) retire(entry);
   entries_.clear();
   datagrams_.reset();
@@ -174,6 +186,7 @@ void FfwdSource::report(SelfReport& report) const {
   for (const Entry& entry : entries_) drops += entry.listener->kernel_drops();
   for (const auto* server : {&json_lines_, &carbon_lines_})
     if (*server) connections += (*server)->connections();
+  if (http_) connections += http_->connections();
   add(self::kSocketDrops, drops);
   add(self::kSourceConnections, connections);
 }

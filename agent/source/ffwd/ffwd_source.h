@@ -15,6 +15,7 @@
 #include "metric/self_metrics.h"
 #include "net/datagram_reader.h"
 #include "net/listener.h"
+#include "source/ffwd/http_input.h"
 #include "source/ffwd/intake.h"
 #include "source/ffwd/line_server.h"
 
@@ -52,11 +53,12 @@ class FfwdSource {
   FfwdSource(Loop& loop, const Clock& clock, const FfwdConfig& config, DecidedInlet inlet,
              std::function<bool()> blocked);
   LineHandlers handlers(FfwdFormat format);
-  Result<Entries> bind_all(const FfwdConfig& config, bool share) const;
+  Result<Entries> bind_all(const FfwdConfig& config, bool share);
   void apply(const FfwdConfig& config, Entries entries);
   void serve_lines(FfwdFormat format, std::unique_ptr<LineServer>& server, const StreamLimits& limits);
   void read_datagrams(FfwdFormat format, const Listener& listener, int most);
   void retire(Entry& entry);
+  std::vector<std::shared_ptr<Listener>> listeners(FfwdFormat format) const;  // over TCP
 
   Loop& loop_;
   const Clock& clock_;
@@ -67,6 +69,7 @@ class FfwdSource {
   Entries entries_;
   std::unique_ptr<DatagramReader> datagrams_;              // where there is a UDP listener
   std::unique_ptr<LineServer> json_lines_, carbon_lines_;  // once there was a listener
+  std::unique_ptr<HttpInput> http_;                        // once there was a listener
 };
 
 }  // namespace runnel::ffwd

@@ -13,7 +13,9 @@ namespace runnel::ffwd {
 namespace {
 
 constexpr std::string_view kName = "ffwd";
-constexpr std::string_view kLogFull = "log_full";            // a datagram, while an output blocks
+constexpr std::string_view kLogFull = "log_full";  // a datagram, while an output blocks
+constexpr std::string_view kBatchRefused =
+    "batch_refused";  // the neighbours of a point that its body was refused for
 constexpr std::string_view kTooFrequent = "high_frequency";  // min_interval
 constexpr size_t kFullBatch = 512 << 10;                     // bytes in a batch that end a round
 constexpr size_t kKeptPoints = 4096;                         // room for as many stays between inputs
@@ -54,6 +56,10 @@ void Intake::decode(FfwdFormat format, std::string_view bytes) {
 
 void Intake::take(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room) {
   decode(format, bytes);
+  take_points(format, bytes, peer, room);
+}
+
+void Intake::take_points(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room) {
   counts_.received.fetch_add(points_.received(), std::memory_order_relaxed);
   for (std::string_view reason : points_.refused) {
     counts_.bad.add(reason);
@@ -89,6 +95,32 @@ void Intake::refuse(std::string_view reason, std::string_view bytes, const Peer&
   counts_.received.fetch_add(1, std::memory_order_relaxed);
   counts_.bad.add(reason);
   tell(reason, FfwdFormat::json, bytes, peer);
+}
+
+void Intake::body(std::string_view bytes, const Peer& peer, bool room, const Answer& answer) {
+  if (auto refused = json_.batch(bytes, points_)) {
+    counts_.received.fetch_add(refused->points, std::memory_order_relaxed);
+    counts_.bad.add(refused->reason);
+    if (refused->points > 1) counts_.bad.add(kBatchRefused, refused->points - 1);
+    if (auto held = limit_.allow(refused->reason))
+      log::warning(kName, "not taken reason={} from={} points={} what=\"{}\"{}", refused->reason,
+                   to_string(peer), refused->points, excerpt(refused->message, 200),
+                   *held > 0 ? fmt::format(" like_it={}", *held) : "");
+    answer(400, refused->message + "\n");
+    return;
+  }
+  size_t before = points_.points.size();
+  take_points(FfwdFormat::http, {}, peer, room);
+  if (before > 0 && !room) {
+    answer(503, "the log is full\n");
+    return;
+  }
+  if (batch_.empty()) {
+    answer(200, "ok\n");
+    return;
+  }
+  inlet_(std::exchange(batch_, Batch(kName)),
+         [answer](bool safe) { safe ? answer(200, "ok\n") : answer(503, "the log could not take it\n"); });
 }
 
 void Intake::closed(std::string_view reason, const Peer& peer, std::string_view detail) {

@@ -34,6 +34,10 @@ class Intake {
   void line(FfwdFormat format, std::string_view line, const Peer& peer);  // of a connection
   void refuse(std::string_view reason, std::string_view bytes,
               const Peer& peer);  // what could not even be read
+  // A body of /v1/batch or /v2/batch, taken or refused as a whole. `answer` is called once, at once or later: 200 when what
+  // it brought is as safe in the log as its durability says.
+  using Answer = std::function<void(unsigned status, std::string_view text)>;
+  void body(std::string_view bytes, const Peer& peer, bool room, const Answer& answer);
   void closed(std::string_view reason, const Peer& peer, std::string_view detail);  // a connection, by us
   bool full() const;  // commit soon: large batches cost memory twice
   void commit();
@@ -42,6 +46,7 @@ class Intake {
  private:
   void decode(FfwdFormat format, std::string_view bytes);
   void take(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room);
+  void take_points(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room);
   void tell(std::string_view reason, FfwdFormat format, std::string_view bytes, const Peer& peer);
 
   const Clock& clock_;
