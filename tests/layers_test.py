@@ -40,6 +40,7 @@ ROOMS["main.cc"] = list(ROOMS)
 HEADER_ROOMS = {
     "plugins/include/runnel_sink.h": ["config", "output", "agent", "cli", "main.cc"],
     "plugins/include/runnel_tls.h": ["net"],
+    "plugins/include/runnel_httpd.h": ["net"],
 }
 # The table of the sinks inside the executable names each by the one header that declares its descriptor.
 SINK_TABLE = "agent/output/sink_registry.cc"
@@ -52,6 +53,7 @@ LIBRARIES = [
      "toml++ belongs to agent/config/toml_tree.cc alone"),
     (r"dlfcn\.h", r"agent/base/module\.cc", "dlfcn.h belongs to agent/base/module.cc alone"),
     (r"openssl/.*", r"plugins/tls/.*", "OpenSSL belongs to plugins/tls alone"),
+    (r"microhttpd\.h", r"plugins/httpd/.*", "libmicrohttpd belongs to plugins/httpd alone"),
     (r"protozero/.*", r"agent/source/(riemann|ffwd)/.*", "protozero belongs to the sources of protobuf"),
     (r"curl/.*", r"plugins/http/.*", "libcurl belongs to plugins/http alone"),
     (r"librdkafka/.*", r"plugins/kafka/.*", "librdkafka belongs to plugins/kafka alone"),
@@ -160,7 +162,8 @@ BASE_TREE = {
     "agent/source/script/runner.h": "", "agent/source/host/cpu.h": "", "agent/pipeline/enrich.h": "",
     "agent/output/output.h": "", "agent/agent/agent.h": "", "agent/cli/check.h": "", "agent/admin/admin.h": "",
     "agent/version.h.in": "",
-    "plugins/include/runnel_sink.h": "", "plugins/include/runnel_tls.h": "", "plugins/support/answers.h": "", "plugins/http/http_sink.h": "",
+    "plugins/include/runnel_sink.h": "", "plugins/include/runnel_tls.h": "",
+    "plugins/include/runnel_httpd.h": "", "plugins/support/answers.h": "", "plugins/http/http_sink.h": "",
     "plugins/file/file_sink.h": "",
     "agent/base/module.cc": "#include <dlfcn.h>\nvoid* f() { return dlopen(0, 0); }\n",
 }
@@ -215,7 +218,9 @@ CASES = [
     ("agent/output/a.cc", '#include "file/file_sink.h"\n', 1, "agent/ sees nothing of plugins/"),
     ("agent/output/sink_registry.cc", '#include "answers.h"\n', 1, "agent/ sees nothing of plugins/"),
     ("agent/base/a.cc", '#include "runnel_sink.h"\n', 1, "base does not see runnel_sink.h"),
-    ("agent/net/a.cc", '#include "runnel_tls.h"\n', 0, ""),
+    ("agent/net/a.cc", '#include "runnel_tls.h"\n#include "runnel_httpd.h"\n', 0, ""),
+    ("agent/net/a.cc", "#include <microhttpd.h>\n", 1, "libmicrohttpd belongs"),
+    ("agent/source/ffwd/a.cc", '#include "runnel_httpd.h"\n', 1, "does not see runnel_httpd.h"),
     ("agent/source/riemann/a.cc", '#include "runnel_tls.h"\n', 1, "does not see runnel_tls.h"),
 ]
 
