@@ -58,7 +58,12 @@ Result<std::shared_ptr<HttpServer>> HttpServer::make(const runnel_httpd_limits& 
 }
 
 HttpServer::~HttpServer() {
+  stop();
+}
+
+void HttpServer::stop() {
   if (server_ != nullptr) module_.stop(server_);
+  server_ = nullptr;
 }
 
 void HttpServer::set_limits(const runnel_httpd_limits& limits) {

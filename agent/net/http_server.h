@@ -1,6 +1,6 @@
 // Whole HTTP requests, by the module lib/runnel/httpd.so (runnel_httpd.h), which is loaded when the first server is made: an
-// agent without an http:// listener maps no libmicrohttpd. One thread; the handlers are called within service() and in the
-// destructor, and of all methods they may call answer().
+// agent without an http:// listener maps no libmicrohttpd. One thread; the handlers are called within service() and stop(),
+// and of all methods they may call answer().
 #pragma once
 
 #include <cstdint>
@@ -31,16 +31,18 @@ class HttpServer {
   // `module` is for tests.
   static Result<std::shared_ptr<HttpServer>> make(const runnel_httpd_limits& limits, HttpHandlers handlers,
                                                   const std::string& module = {});
-  ~HttpServer();  // takes what has come, closes everything
+  ~HttpServer();
   HttpServer(const HttpServer&) = delete;
 
+  // Takes what has come, closes everything. Of all methods only answer() may be called afterwards, which does nothing then.
+  void stop();
   void set_limits(const runnel_httpd_limits& limits);
   int poll_fd() const { return module_.poll_fd(server_); }
   void add(UniqueFd connection, const Peer& peer);  // closed where there are too many
   void service() { module_.service(server_); }      // when poll_fd is readable, and after timeout_ms
   int64_t timeout_ms() const { return module_.timeout_ms(server_); }  // -1: none
   void answer(uint64_t id, unsigned status, std::string_view text) {
-    module_.answer(server_, id, status, text.data(), text.size());
+    if (server_ != nullptr) module_.answer(server_, id, status, text.data(), text.size());
   }
   size_t connections() const { return module_.connections(server_); }
 

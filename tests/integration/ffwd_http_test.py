@@ -3,6 +3,7 @@ end, connections, reload. ffwd_clients_test.py has the real clients."""
 import gzip
 import http.client
 import json
+import signal
 import socket
 import time
 import zlib
@@ -247,6 +248,19 @@ class Life(Http):
             socket.create_connection(first, timeout=5)
         self.assertEqual(self.post(body()), (200, "ok\n"))  # its listener is gone, it is not
         self.assertEqual(len(self.received(2)["key-0"]), 2)
+
+    def test_what_has_come_before_the_stop_is_answered(self):
+        self.start()
+        raw = socket.create_connection(self.address("http"), timeout=20)
+        self.addCleanup(raw.close)
+        self.assertEqual(self.ask("GET", "/ping")[0], 200)
+        self.agent.process.send_signal(signal.SIGSTOP)
+        self.agent.process.terminate()
+        raw.sendall(b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body()) + body())
+        self.agent.process.send_signal(signal.SIGCONT)
+        found = self.received(1)
+        self.assertTrue(raw.recv(1000).startswith(b"HTTP/1.1 200 "))
+        self.assertEqual(len(found["key-0"]), 1)
 
     def test_stop_in_the_middle_of_a_body(self):
         self.start()

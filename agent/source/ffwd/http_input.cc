@@ -55,7 +55,7 @@ HttpInput::~HttpInput() {
   accepting_.clear();
   if (!server_) return;
   for (const auto& listener : listeners_) accept_some(*listener, kAcceptsAtEnd);
-  server_.reset();  // while the intake and the handlers are there
+  server_->stop();  // while it can still be asked for answers
 }
 
 void HttpInput::request(uint64_t id, std::string_view method, std::string_view path, std::string_view body,
