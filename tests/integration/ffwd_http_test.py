@@ -9,6 +9,7 @@ import time
 import zlib
 
 import ffwd_test
+from support.riemann import MEASURED
 from support.run import main
 from support.servers import wait_for
 
@@ -129,7 +130,7 @@ class Gzip(Http):
         self.received(60)
 
     def test_bombs(self):
-        self.start('max_body = "64MiB"\n')
+        self.start('max_body = "64MiB"\n', environment=MEASURED)
         before = wait_for(lambda: self.agent.metric("runnel.process.memory"), "no metrics")
         bomb = zlib.compressobj(9, zlib.DEFLATED, 31)
         data = b"".join(bomb.compress(bytes(1 << 20)) for _ in range(200)) + bomb.flush()

@@ -14,6 +14,7 @@ import urllib.parse
 
 from support.agent import RUNNEL, Agent
 from support.http_server import Server
+from support.riemann import MEASURED
 from support.run import main
 from support.servers import Folder, wait_for
 
@@ -247,7 +248,7 @@ class Hostile(Ffwd):
         self.assertEqual(keys, {"good", "last", "carbon"})
 
     def test_a_line_without_an_end_takes_no_memory(self):
-        self.start(["tcp+json"])
+        self.start(["tcp+json"], environment=MEASURED)
         connection = self.connect("tcp+json")
         before = wait_for(lambda: self.agent.metric("runnel.process.memory"), "no metrics")
         block = b"x" * (1 << 20)
