@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "journal/journal_rig.h"
+#include "journal/record.h"
 
 using namespace runnel;
 using test::FaultFs;
@@ -349,6 +350,57 @@ TEST_CASE("something in place of the folder at the start: memory, then the journ
   CHECK(rig.missing().empty());
   CHECK(rig.duplicates() == 0);
   rig.check_alive();
+}
+
+TEST_CASE("the clock set ten years forward and back: nothing is lost, and no id comes twice") {
+  constexpr int64_t kTenYears = int64_t{3653} * 24 * 3600 * 1000;
+  JournalRig rig;
+  uint64_t epoch = 0;
+  for (int64_t offset : {int64_t{0}, kTenYears, -kTenYears, int64_t{0}}) {
+    rig.clock.offset_ms = offset;
+    REQUIRE(rig.open().ok());
+    REQUIRE(rig.append_acked(3));
+    auto entry = rig.take(*rig.reader, 1000);
+    REQUIRE(entry);
+    rig.reader->give_back(*entry);
+    rig.clock.offset_ms = -offset;  // also while it runs
+    REQUIRE(rig.append_acked(3));
+    CHECK(rig.reader->snapshot().lag_s >= 0);
+    rig.crash();
+    REQUIRE(rig.open().ok());
+    REQUIRE(rig.append_acked(1));
+    rig.deliver_all();
+    REQUIRE(rig.append_acked(1));
+    auto last = rig.take(*rig.reader, 1000);
+    REQUIRE(last);
+    CHECK(last->epoch > epoch);  // of the start; every start has one of its own
+    epoch = last->epoch;
+    rig.reader->give_back(*last);
+    rig.crash();
+  }
+  REQUIRE(rig.open().ok());
+  rig.deliver_all();
+  CHECK(rig.missing().empty());
+  rig.check_alive();
+}
+
+TEST_CASE("segments of a newer version stay, and their numbers are not given again") {
+  JournalRig rig;
+  REQUIRE(rig.open().ok());
+  for (int i = 0; i < 3; i++) REQUIRE(rig.append_acked(2));
+  rig.stop();
+  std::string path = rig.segments()[0], newer = FaultFs::content(path);
+  std::string head;
+  append_segment_head(head, {kJournalVersion + 1, 1, 1, 1, 1});
+  newer.replace(0, head.size(), head);
+  write(path, newer);
+  std::filesystem::remove(rig.options.folder + "/main.cursor");
+  REQUIRE(rig.open().ok());
+  REQUIRE(rig.append_acked(1));
+  auto entry = rig.take(*rig.reader, 1000);
+  REQUIRE(entry);
+  CHECK(entry->first > 1'000'000'000);
+  CHECK(FaultFs::content(path) == newer);
 }
 
 TEST_CASE("less free than min_free is a full disk") {

@@ -15,9 +15,16 @@
 
 namespace runnel::test {
 
+// Wall time that an operator sets; the monotonic clock is the real one.
+struct JumpingClock final : Clock {
+  int64_t offset_ms = 0;
+  int64_t wall_ms() const override { return SystemClock().wall_ms() + offset_ms; }
+  int64_t mono_ns() const override { return SystemClock().mono_ns(); }
+};
+
 struct JournalRig {
   TestFolder folder{std::filesystem::exists("/dev/shm") ? "/dev/shm" : "/tmp"};  // a sync there costs no time
-  SystemClock clock;
+  JumpingClock clock;
   JournalOptions options;
   std::unique_ptr<FaultFs> fs = std::make_unique<FaultFs>();
   std::unique_ptr<Log> log;
