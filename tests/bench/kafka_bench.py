@@ -6,12 +6,15 @@ in one run. Prints lines of JSON; exit status 1 where a target is missed, 0 with
                          of the whole agent: with StatsD, aggregation and everything else. Targets: the output with a
                          message a record at least half of the yardstick, with batch messages three times the former
   bytes a sample         on the wire, 1,000 series every 10 s, zstd: librdkafka's own count, requests included
+  as FFWD worked         a JSON object a datagram in, a message of FFWD's schema out: CPU of the whole agent a metric, what
+                         was lost, resident memory (nothing aggregates on this way)
   memory                 what the loaded, connected and idle sink adds to a resident agent: at most 8 MB
 
     kafka_bench.py [SECONDS]
 """
 import json
 import os
+import socket
 import statistics as stat
 import subprocess
 import sys
@@ -115,6 +118,43 @@ def run_agent(folder, broker, message, codec, series, seconds, statistics="10s",
                    "samples_a_cpu_second_agent": round(delivered / everything), **({"bytes_a_sample": round(wire / delivered, 1)} if statistics == "1s" else {})}
 
 
+FFWD = """
+[source.ffwd]
+listen = ["udp+json://127.0.0.1:0"]
+[output.main]
+sink     = "kafka"
+brokers  = ["{broker}"]
+topic    = "{topic}"
+encoding = "ffwd"
+"""
+
+
+def run_ffwd(folder, broker, rate, seconds):
+    """`rate` metrics a second over UDP, in the form of FFWD's Python client."""
+    topic = "as-ffwd"
+    broker.create_topic(topic, PARTITIONS)
+    with Agent(folder, FFWD.format(broker=broker.address, topic=topic), name=topic, agent='interval = "1s"\nself_metrics = false') as agent:
+        address = agent.wait_log(r"listening on udp\+json://127\.0\.0\.1:(\d+)")
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sender.connect(("127.0.0.1", int(address.group(1))))
+        before = cpu_seconds(agent.process.pid)[1]
+        start, sent = time.monotonic(), 0
+        while sent < rate * seconds:
+            for _ in range(rate // 100):
+                sender.send(json.dumps({"type": "metric", "key": "api", "time": 1763769600000, "host": "web-1", "value": sent,
+                                        "attributes": {"what": "requests", "route": f"r{sent % 50}", "site": "lon"}}).encode())
+                sent += 1
+            time.sleep(max(0.0, start + sent / rate - time.monotonic()))
+        sender.close()
+        delivered = lambda: agent.metric("runnel.output.delivered", output="main")
+        wait_for(lambda: delivered() >= sent - agent.metric("runnel.socket.drops", source="ffwd"), lambda: agent.log(), 30)
+        result = {"metrics": sent, "lost": int(sent - delivered()),
+                  "cpu_us_a_metric": round((cpu_seconds(agent.process.pid)[1] - before) / sent * 1e6, 2),
+                  "resident_mb": round(resident_kib(agent.process.pid) / 1024, 1)}
+        assert agent.stop() == 0, agent.log()
+    return result
+
+
 def run_floor(folder, broker, topic, codec):
     """The messages of `topic` anew, without an agent."""
     messages = broker.kcat(topic)[:10_000]
@@ -170,6 +210,7 @@ def main():
             # The metrics are written once an interval: what is read is whole rounds.
             say(message=message, codec="zstd", series=1000, interval_s=10,
                 **run_agent(folder, broker, message, "zstd", 1000, 3 * max(10, seconds), "1s", "10s")[1])
+        say(way="as FFWD", rate=5000, **run_ffwd(folder, broker, 5000, seconds))
         resident = memory(folder, broker)
         added = resident["with"] - resident["without"]
         say(resident_kib=resident, added_kib=added, target_kib=8192)
