@@ -464,6 +464,7 @@ void Agent::begin_stop() {
 // Hooks that were running have ended and said what they had to say: now the aggregates, then the outputs.
 void Agent::drain_outputs() {
   draining_ = true;
+  log_.decide_at_once();
   Tick last{clock_.wall_ms(), 1, 0};
   if (interval_timer_) last = interval_timer_->cut();
   last.interval_ms += held_interval_ms_;

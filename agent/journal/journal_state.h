@@ -26,7 +26,7 @@ struct Journal {
   SegmentStore store;  // the thread's, after open
   const std::function<void()> on_decisions;
 
-  std::condition_variable wake, ended_wake;
+  std::condition_variable wake, decided_wake, ended_wake;
   bool stop = false, ended = false;
   bool appended = false;                  // since the start: readers that are new now begin at the end
   bool opened = false;                    // what the folder held is known

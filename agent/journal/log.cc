@@ -1,6 +1,7 @@
 #include "journal/log.h"
 
 #include <algorithm>
+#include <chrono>
 
 #include "base/log.h"
 #include "journal/journal_state.h"
@@ -10,6 +11,7 @@ namespace {
 
 // Readers get what is not written yet when the disk takes longer than this.
 constexpr int64_t kDiskDelayNs = 1'000'000'000;
+constexpr auto kDecideAtOnce = std::chrono::seconds(2);
 
 uint64_t overlap(const std::vector<std::pair<uint64_t, uint64_t>>& ranges, uint64_t from, uint64_t to) {
   uint64_t n = 0;
@@ -84,7 +86,15 @@ uint64_t Log::append(Batch batch, const Decided& decided) {
     }
     decide_now = decided && (refuse || !journal_);
   }
-  if (decide_now) decided(first != 0);
+  if (decide_now) {
+    decided(first != 0);
+  } else if (decided && decide_at_once_) {
+    {
+      std::unique_lock lock(mutex_);
+      journal_->decided_wake.wait_for(lock, kDecideAtOnce, [&] { return journal_->waiting.empty(); });
+    }
+    take_decisions();
+  }
   return first;
 }
 

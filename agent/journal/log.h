@@ -80,6 +80,9 @@ class Log {
   // log's thread: have take_decisions called.
   Status open(const JournalOptions& options, FileSystem& fs, std::function<void()> on_decisions);
   void take_decisions();
+  // From now on append waits (at most 2 s) for the decision and calls `decided` itself: at the end, when the loop does not
+  // turn any more between what a source reads last and the close of its connections.
+  void decide_at_once() { decide_at_once_ = true; }
   // No append follows. Writes and syncs what is there; false: not within that time, the disk hangs.
   bool close(int64_t wait_ms);
 
@@ -128,6 +131,7 @@ class Log {
   size_t tail_bytes_ = 0;
   std::map<std::string, std::unique_ptr<LogReader>> readers_;
   std::unique_ptr<Journal> journal_;
+  bool decide_at_once_ = false;  // the main thread's
 };
 
 }  // namespace runnel

@@ -240,7 +240,7 @@ struct JournalThread {
     for (Journal::Waiting& waiting : j.waiting) j.decisions.emplace_back(std::move(waiting.decided), false);
     bool any = !j.waiting.empty();
     j.waiting.clear();
-    if (any) j.on_decisions();
+    if (any) tell_decisions();
     for (auto& [name, reader] : log.readers_) reader->wake_.notify_all();
   }
 
@@ -282,7 +282,12 @@ struct JournalThread {
       j.decisions.emplace_back(std::move(j.waiting.front().decided), true);
       j.waiting.pop_front();
     }
-    if (any) j.on_decisions();
+    if (any) tell_decisions();
+  }
+
+  void tell_decisions() {
+    j.on_decisions();
+    j.decided_wake.notify_all();
   }
 
   // ---- readers --------------------------------------------------------------------------------------------------

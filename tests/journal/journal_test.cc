@@ -183,8 +183,8 @@ TEST_CASE("a closed reader gets no more, and one that is opened again misses wha
 TEST_CASE("two agents do not write one journal") {
   JournalRig rig;
   REQUIRE(rig.open().ok());
-  Log other(rig.clock, rig.options.max_bytes);
   RealFileSystem fs;
+  Log other(rig.clock, rig.options.max_bytes);
   Status second = other.open(rig.options, fs, [] {});
   REQUIRE_FALSE(second.ok());
   CHECK(second.error().find("another agent uses it") != std::string::npos);
@@ -209,4 +209,13 @@ TEST_CASE("two agents do not write one journal") {
   CHECK(reader.snapshot().queued >= 2);
   CHECK(JournalRig::residual(reader.snapshot()) == 0);
   REQUIRE(other.close(10'000));
+}
+
+TEST_CASE("at the end a decision does not wait for the loop") {
+  JournalRig rig;
+  REQUIRE(rig.open().ok());
+  rig.log->decide_at_once();
+  int answers = 0;
+  rig.log->append(rig.batch(2), [&](bool safe) { answers += safe ? 1 : 100; });
+  CHECK(answers == 1);
 }

@@ -236,6 +236,7 @@ TEST_CASE("when nothing passes the output holds, and goes on when the other side
   CHECK(rig.reader.snapshot().dropped.empty());
   rig.append(50, 50);
   sick = false;
+  REQUIRE(rig.eventually([&] { return rig.reader.snapshot().delivered == 100; }));
   rig.drain();
   rig.check_balance();
   CHECK(rig.peer.arrived.size() == 100);
