@@ -89,11 +89,7 @@ uint64_t Log::append(Batch batch, const Decided& decided) {
   if (decide_now) {
     decided(first != 0);
   } else if (decided && decide_at_once_) {
-    {
-      std::unique_lock lock(mutex_);
-      journal_->decided_wake.wait_for(lock, kDecideAtOnce, [&] { return journal_->waiting.empty(); });
-    }
-    take_decisions();
+    await_decisions();
   }
   return first;
 }
@@ -118,6 +114,20 @@ void Log::make_room_in_memory(LogReader& reader, size_t bytes) {
     reader.queued_bytes_ -= slot->bytes;
     move_on(reader, slot->end(), "log_full");
   }
+}
+
+void Log::decide_at_once() {
+  decide_at_once_ = true;
+  await_decisions();
+}
+
+void Log::await_decisions() {
+  if (!journal_) return;
+  {
+    std::unique_lock lock(mutex_);
+    journal_->decided_wake.wait_for(lock, kDecideAtOnce, [&] { return journal_->waiting.empty(); });
+  }
+  take_decisions();
 }
 
 void Log::take_decisions() {

@@ -80,9 +80,9 @@ class Log {
   // log's thread: have take_decisions called.
   Status open(const JournalOptions& options, FileSystem& fs, std::function<void()> on_decisions);
   void take_decisions();
-  // From now on append waits (at most 2 s) for the decision and calls `decided` itself: at the end, when the loop does not
-  // turn any more between what a source reads last and the close of its connections.
-  void decide_at_once() { decide_at_once_ = true; }
+  // At the end, when the loop does not turn any more between what a source reads last and the close of its connections:
+  // waits (at most 2 s) for the decisions that are out, and lets each append from now on do so.
+  void decide_at_once();
   // No append follows. Writes and syncs what is there; false: not within that time, the disk hangs.
   bool close(int64_t wait_ms);
 
@@ -120,6 +120,7 @@ class Log {
   int64_t held_on_disk(const LogReader& reader) const;
   bool room_on_disk(const LogReader& reader) const;
   bool ill() const;
+  void await_decisions();
   void adopt(const struct Recovered& found, const std::map<std::string, Cursor>& cursors);  // log_writer.cc
 
   const Clock& clock_;
