@@ -299,7 +299,7 @@ class Life(Ffwd):
         self.assertEqual([record["value"] for record in found["carbon"]], [1, 2])
 
     def test_while_the_log_is_full_connections_wait_and_datagrams_are_counted(self):
-        self.start(["udp+json", "tcp+json"], more='[journal]\nmax_bytes = "256KiB"\nwhen_full = "block"\n')
+        self.start(["udp+json", "tcp+json"], more='[journal]\nmax_bytes = "256KiB"\nwhen_full = "block"\ndurability = "memory"\n')
         self.refusing = True
         connection = self.connect("tcp+json")
         connection.settimeout(1)

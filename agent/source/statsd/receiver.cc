@@ -402,8 +402,10 @@ void Receiver::finish() {
   streams_.stop();
   connections_.store(0, std::memory_order_relaxed);
   if (leader_ != nullptr) {
-    while (!aggregator_.take_shard_some(shard_, shard_interval_ms_.value_or(1), SIZE_MAX / 2)) {
-    }
+    // A walk that was under way has passed cells that have counted since: it ends, then comes a whole one.
+    for (int walks = shard_interval_ms_ ? 2 : 1; walks > 0; walks--)
+      while (!aggregator_.take_shard_some(shard_, shard_interval_ms_.value_or(1), SIZE_MAX / 2)) {
+      }
     for (int tries = 0; !gauges_.empty() && tries < 1000; tries++) {
       hand_over_gauges(true);
       if (!gauges_.empty()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
