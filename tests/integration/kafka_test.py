@@ -125,8 +125,8 @@ class Kafka(KafkaTest):
         lines = ["test.good:1|c|#site:good", "test.bad:1|c|#site:bad", "test.none:1|c"]
         agent = self.send("only-%{tag.site}", lines, create=False)
         self.assertEqual(self.keys("only-good"), ["test.good"])
-        self.assertEqual(self.dropped(agent, reason="rejected"), 2)
-        self.assertRegex(agent.log(), r"ERROR main: dropped records=2 reason=rejected .*no topic for test\.")
+        self.assertEqual(agent.metric("runnel.output.quarantined", output="main"), 2)
+        self.assertRegex(agent.log(), r"ERROR main: quarantined records=2 reason=rejected .*no topic for test\.")
 
     def test_a_compacted_topic_costs_only_what_has_no_key(self):
         lines = [f"test.{number}:1|c" + ("|#site:lon" if number % 2 else "") for number in range(200)]
@@ -135,7 +135,7 @@ class Kafka(KafkaTest):
                 self.broker.create_topic(f"compact-{message}", cleanup_policy="compact")
                 agent = self.send(f"compact-{message}", lines, f'key = "tag:site"\nmessage = "{message}"', create=False)
                 self.assertEqual(self.keys(f"compact-{message}"), sorted(f"test.{number}" for number in range(1, 200, 2)), agent.log())
-                self.assertEqual(self.dropped(agent, reason="rejected"), 100)
+                self.assertEqual(agent.metric("runnel.output.quarantined", output="main"), 100)
 
     def test_ffwd_schemas(self):
         wanted = {
