@@ -110,7 +110,9 @@ class Completions(unittest.TestCase):
     @unittest.skipUnless(shutil.which("fish"), "there is no fish")
     def test_fish(self):
         path = os.path.join(SOURCE, "packaging/completions/runnel.fish")
-        environment = {**os.environ, "PATH": os.path.dirname(RUNNEL) + ":" + os.environ["PATH"], "HOME": "/nonexistent"}
+        home = tempfile.TemporaryDirectory()  # where fish makes folders
+        self.addCleanup(home.cleanup)
+        environment = {**os.environ, "PATH": os.path.dirname(RUNNEL) + ":" + os.environ["PATH"], "HOME": home.name}
         self.check(lambda line: {row.split("\t")[0] for row in run(
             "fish", "--no-config", "-c", f"source {path}; complete -C 'runnel {line}'", env=environment).splitlines()})
 
