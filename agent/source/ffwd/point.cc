@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
-
-#include "base/text.h"
 
 namespace runnel::ffwd {
 namespace {
@@ -25,18 +22,6 @@ std::optional<int64_t> time_from(double number) {
   if (number < static_cast<double>(kMilliseconds)) number *= 1000;  // fractions of a second
   int64_t ms = std::llround(number);
   return ms <= kMaxTimeMs ? std::optional(ms) : std::nullopt;
-}
-
-bool is_utf8(std::string_view text) {
-  uint64_t all = 0;
-  size_t i = 0;
-  for (; i + 8 <= text.size(); i += 8) {
-    uint64_t eight;
-    std::memcpy(&eight, text.data() + i, 8);
-    all |= eight;
-  }
-  for (; i < text.size(); i++) all |= static_cast<unsigned char>(text[i]);
-  return (all & 0x8080808080808080U) == 0 || valid_utf8(text);
 }
 
 bool sort_pairs(std::vector<Tag>& pairs, size_t from) {

@@ -80,7 +80,6 @@ struct Points {
 std::optional<int64_t> time_from(int64_t number);
 std::optional<int64_t> time_from(double number);
 
-bool is_utf8(std::string_view text);  // quick where it is ASCII
 // Sorts by key; where a key is there twice the last one is kept. True: none was.
 bool sort_pairs(std::vector<Tag>& pairs, size_t from);
 

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <protozero/pbf_reader.hpp>
 
+#include "base/utf8.h"
+
 namespace runnel::ffwd {
 namespace {
 

@@ -1,11 +1,10 @@
 #include "source/riemann/decoder.h"
 
 #include <cmath>
-#include <cstring>
 #include <optional>
 #include <protozero/pbf_reader.hpp>
 
-#include "base/text.h"
+#include "base/utf8.h"
 
 namespace runnel::riemann {
 namespace {
@@ -34,19 +33,6 @@ void skip_unknown(pbf_reader& reader, uint32_t last_known, uint32_t unused) {
 std::string_view text_of(pbf_reader& reader) {
   protozero::data_view view = reader.get_view();
   return {view.data(), view.size()};
-}
-
-// Most texts are short and ASCII: eight bytes at a time, and only what has others is looked at closely.
-bool is_utf8(std::string_view text) {
-  uint64_t all = 0;
-  size_t i = 0;
-  for (; i + 8 <= text.size(); i += 8) {
-    uint64_t eight;
-    std::memcpy(&eight, text.data() + i, 8);
-    all |= eight;
-  }
-  for (; i < text.size(); i++) all |= static_cast<unsigned char>(text[i]);
-  return (all & 0x8080808080808080U) == 0 || valid_utf8(text);
 }
 
 class EventDecoder {
