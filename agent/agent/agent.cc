@@ -19,8 +19,7 @@
 namespace runnel {
 namespace {
 
-constexpr int64_t kDrainPollMs = 10;
-constexpr int64_t kLetGoMs = 2000;  // a sink's write after interrupt, before the process ends without it
+constexpr int64_t kRetirePollMs = 10;
 
 log::Level level_of(const std::string& name) {
   if (name == "debug") return log::Level::debug;
@@ -64,6 +63,7 @@ Status Agent::start(Config config) {
     // The built-in defaults are for a first try by anybody.
     config_.built_in ? log::debug("agent", "{}", text) : log::warning("agent", "{}", text);
   }
+  if (Status started = start_statsd(); !started.ok()) return started;
   open_journal();
   for (const OutputConfig& output : config_.outputs) {
     auto made = make_output(output);
@@ -109,7 +109,7 @@ int Agent::run() {
   on(SIGTERM, [this] { begin_stop(); });
   on(SIGINT, [this] { begin_stop(); });
   on(SIGHUP, [this] { reload(); });
-  drain_timer_ = std::make_unique<Timer>(loop_, [this] { check_drained(); });
+  stop_timer_ = std::make_unique<Timer>(loop_, [this] { check_stop(); });
   retire_timer_ = std::make_unique<Timer>(loop_, [this] { sweep_retiring(); });
   if (setup_.once) {
     run_once_round();
@@ -157,7 +157,7 @@ void Agent::retire_output(std::unique_ptr<Output> output, const char* why) {
   log_.close_reader(output->config().name);
   output->drain();
   retiring_.push_back({std::move(output), loop_.now_ms() + config_.agent.shutdown_timeout_ms});
-  retire_timer_->start(kDrainPollMs, 100);
+  retire_timer_->start(kRetirePollMs, 100);
 }
 
 void Agent::sweep_retiring() {
@@ -178,15 +178,22 @@ void Agent::sweep_retiring() {
 
 // ---- sources ----------------------------------------------------------------------------------------------------
 
+// Its receivers read from here on, before the journal is open: a large one takes longer than a socket's buffer lasts. What
+// they have arrives when the loop turns.
+Status Agent::start_statsd() {
+  if (setup_.once) return {};
+  for (const StatsdConfig& config : config_.statsd) {
+    if (!config.enabled) continue;
+    auto source = open_statsd(config, false);
+    if (!source.ok()) return Error{source.error()};
+    statsd_[config.name].source = std::move(*source);
+  }
+  return {};
+}
+
 Status Agent::start_sources() {
-  if (!setup_
-           .once) {  // one round asks those that can be asked; listeners stay with the service that may be running
-    for (const StatsdConfig& config : config_.statsd) {
-      if (!config.enabled) continue;
-      auto source = open_statsd(config, false);
-      if (!source.ok()) return Error{source.error()};
-      statsd_[config.name].source = std::move(*source);
-    }
+  // One round asks those that can be asked; listeners stay with the service that may be running.
+  if (!setup_.once) {
     for (const RiemannConfig& config : config_.riemann) {
       if (!config.enabled) continue;
       auto source = open_riemann(config, false);
@@ -428,107 +435,6 @@ void Agent::read_tags_file(bool at_start) {
   }
   pipeline_.set_file_tags(file.tags);
   log::info("agent", "tags_file {}: tags={} bad_lines={}", path, file.tags.size(), file.errors.size());
-}
-
-// ---- the end ----------------------------------------------------------------------------------------------------
-
-void Agent::run_once_round() {
-  if (host_) collect_host(clock_.wall_ms());
-  if (!scripts_) {
-    begin_stop();
-    return;
-  }
-  scripts_->run_once([this](bool) { begin_stop(); });
-}
-
-void Agent::begin_stop() {
-  if (stopping_) {
-    if (!abandoned_) log::warning("agent", "asked to stop again: ending at once");
-    abandoned_ = true;
-    drain_deadline_ms_ = std::min(drain_deadline_ms_, loop_.now_ms());
-    check_drained();
-    return;
-  }
-  stopping_ = true;
-  if (!setup_.once) {
-    log::info("agent", "stopping: outputs have {} to deliver what is left",
-              format_duration(config_.agent.shutdown_timeout_ms));
-    notify_service_manager("STOPPING=1");
-  }
-  host_timer_.reset();
-  if (scripts_) scripts_->stop();
-  drain_deadline_ms_ = loop_.now_ms() + config_.agent.shutdown_timeout_ms;
-  drain_timer_->start(0, kDrainPollMs);
-}
-
-// Hooks that were running have ended and said what they had to say: now the aggregates, then the outputs.
-void Agent::drain_outputs() {
-  draining_ = true;
-  log_.decide_at_once();
-  Tick last{clock_.wall_ms(), 1, 0};
-  if (interval_timer_) last = interval_timer_->cut();
-  last.interval_ms += held_interval_ms_;
-  interval_timer_.reset();
-  for (auto& [name, entry] : statsd_) entry.source->stop(last);
-  if (riemann_) riemann_->stop();
-  if (ffwd_) ffwd_->stop();
-  if (config_.agent.self_metrics && !setup_.once) push_self_metrics(last.time_ms);
-  for (auto& [name, output] : outputs_) output->drain();
-}
-
-void Agent::check_drained() {
-  int64_t now = loop_.now_ms();
-  if (!draining_ && ((!scripts_ || scripts_->idle()) || now >= drain_deadline_ms_)) drain_outputs();
-  if (!draining_) return;
-  bool all_ended = true;
-  for (auto& [name, output] : outputs_) all_ended &= output->join_for(0);
-  for (Retiring& retiring : retiring_) all_ended &= retiring.output->join_for(0);
-  if (all_ended) {
-    finish();
-    return;
-  }
-  if (now >= drain_deadline_ms_) {
-    for (auto& [name, output] : outputs_) output->abandon();
-    for (Retiring& retiring : retiring_) retiring.output->abandon();
-  }
-  if (now >= drain_deadline_ms_ + kLetGoMs) finish();
-}
-
-void Agent::finish() {
-  drain_timer_->stop();
-  write_metrics_file();
-  bool ignored_interrupt = false;
-  for (auto& [name, output] : outputs_) {
-    ReaderSnapshot s = output->reader().snapshot();
-    uint64_t left = s.queued + s.in_flight, dropped = 0;
-    for (const auto& [reason, n] : s.dropped) dropped += n;
-    if (left > 0)
-      log::warning(name, "records={} were not delivered before the end{}", left,
-                   log_.on_disk() ? ": they stay in the journal for the next start" : "");
-    if (left > 0 || dropped > 0) once_delivered_ = false;
-    if (!output->join_for(0)) {
-      log::error(name, "its sink ignores interrupt: ending without it");
-      ignored_interrupt = true;
-    }
-  }
-  int code = setup_.once && !once_delivered_ ? 1 : 0;
-  watchdog_timer_.reset();
-  bool closed = log_.close(kLetGoMs);
-  if (!closed) log::error("journal", "the disk does not answer: ending without it");
-  log::info("agent", "stopped");
-  // A thread inside a plugin cannot be ended; unwinding under it would crash.
-  if (ignored_interrupt || !closed) ::_exit(code);
-  retiring_.clear();
-  outputs_.clear();
-  scripts_.reset();
-  statsd_.clear();
-  riemann_.reset();
-  ffwd_.reset();
-  host_.reset();
-  signals_.clear();
-  drain_timer_.reset();
-  retire_timer_.reset();
-  decisions_.reset();
 }
 
 }  // namespace runnel

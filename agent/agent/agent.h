@@ -1,8 +1,10 @@
 // The composition root: builds the stages in the order of the flow, stops them in it, and holds what belongs to the
 // agent as a whole: timers, reload, the agent's own metrics. Loop thread.
 //
-//   start   outputs → pipeline → sources, so that the first sample has somewhere to go
-//   stop    sources → last flush → log → outputs up to shutdown_timeout
+//   start   StatsD's receivers, which only count yet → journal → outputs → pipeline → the other sources, so that the first
+//           sample has somewhere to go
+//   stop    hooks → last flush → outputs, up to shutdown_timeout → listeners → log
+//           without a journal that outlives the process: hooks → listeners, last flush → outputs
 #pragma once
 
 #include <functional>
@@ -61,6 +63,7 @@ class Agent {
   void open_journal();
 
   // sources
+  Status start_statsd();
   Status start_sources();
   void tell_unused_sockets() const;
   Result<std::unique_ptr<statsd::StatsdSource>> open_statsd(const StatsdConfig& config, bool share_ports);
@@ -95,8 +98,11 @@ class Agent {
   void apply_scripts();
   void run_once_round();
   void begin_stop();
+  void check_stop();
+  Tick cut_interval();
+  void end_listeners();
   void drain_outputs();
-  void check_drained();
+  bool outputs_ended();
   void finish();
 
   Loop& loop_;
@@ -134,9 +140,12 @@ class Agent {
   LogLimit limit_;
 
   std::vector<std::unique_ptr<SignalWatch>> signals_;
-  std::unique_ptr<Timer> drain_timer_, retire_timer_, watchdog_timer_;
-  int64_t drain_deadline_ms_ = 0;
-  bool stopping_ = false, draining_ = false, abandoned_ = false;
+  std::unique_ptr<Timer> stop_timer_, retire_timer_, watchdog_timer_;
+  enum class Stop { no, hooks, flush, outputs };  // what is waited for
+  Stop stop_ = Stop::no;
+  int64_t stop_deadline_ms_ = 0;
+  Tick last_tick_;
+  bool asked_again_ = false, listeners_ended_ = false;
   bool once_delivered_ = true;
 };
 

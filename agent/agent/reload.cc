@@ -17,7 +17,7 @@ constexpr int64_t kHandOverMs = 5000;  // for a sink's write to return after int
 }  // namespace
 
 void Agent::reload() {
-  if (stopping_ || setup_.once) return;
+  if (stop_ != Stop::no || setup_.once) return;
   if (setup_.config_path.empty()) {
     log::info("agent", "reload: no file is configured, nothing to read; outputs open their files again");
     for (auto& [name, output] : outputs_) output->reopen();

@@ -14,10 +14,9 @@ namespace runnel::cli {
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"run", "[--config FILE] [--once]", "run in the foreground, log to stderr",
-       "Collects, aggregates and delivers until SIGTERM or SIGINT; then stops the sources, flushes, and "
-       "gives the\n"
-       "outputs agent.shutdown_timeout to deliver what is left. A second signal ends at once. SIGHUP reads "
-       "the\n"
+       "Collects, aggregates and delivers until SIGTERM or SIGINT; then flushes and gives the outputs\n"
+       "agent.shutdown_timeout to deliver what is left. What comes meanwhile is kept in the journal for the\n"
+       "next start; without a journal the sources end first. A second signal ends at once. SIGHUP reads the\n"
        "configuration again; a bad file leaves the old one running and says so.\n"
        "Without --config the file is /etc/runnel/runnel.toml; where that does not exist, built-in defaults: "
        "StatsD\n"

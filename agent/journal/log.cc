@@ -140,6 +140,11 @@ void Log::take_decisions() {
   for (auto& [decided, safe] : decisions) decided(safe);
 }
 
+bool Log::outlives_process() const {
+  std::lock_guard lock(mutex_);
+  return journal_ != nullptr && !ill();
+}
+
 // ---- under the mutex --------------------------------------------------------------------------------------------
 
 // With when_full = "drop_newest": for what is appended now.
@@ -254,7 +259,7 @@ LogReader& Log::add_reader(const std::string& name, WhenFull when_full) {
     slot->start(next_);
   }
   slot->when_full_ = when_full;
-  slot->limit_ = UINT64_MAX;
+  slot->limit_ = slot->end_ = UINT64_MAX;
   return *slot;
 }
 

@@ -104,6 +104,8 @@ class Log {
   void set_max_bytes(int64_t max_bytes);
   void report(SelfReport& report);  // of the journal; once an interval
   bool on_disk() const { return journal_ != nullptr; }
+  // Whether what is appended now outlives the process: a journal whose disk is well.
+  bool outlives_process() const;
 
  private:
   friend class LogReader;

@@ -76,7 +76,7 @@ std::optional<LogEntry> LogReader::take(int64_t wait_ns) {
     for (auto [from, to] : skips_)
       if (next_ >= from && next_ < to) next_ = to;
     bool not_written = false;
-    if (next_ < std::min(limit_, log_.next_)) {
+    if (next_ < std::min({limit_, end_, log_.next_})) {
       if (const LogSlot* slot = log_.find_slot(next_)) {
         not_written = !log_.ready(*slot);
         if (!not_written || wait_ns == 0) {
@@ -99,6 +99,11 @@ std::optional<LogEntry> LogReader::take(int64_t wait_ns) {
     }
     wake_.wait_until(lock, not_written ? std::min(deadline, now + kLookAgain) : deadline);
   }
+}
+
+void LogReader::end_here() {
+  std::lock_guard lock(log_.mutex_);
+  end_ = log_.next_;
 }
 
 void LogReader::count_taken(const LogEntry& entry) {

@@ -75,6 +75,8 @@ class LogReader {
   // before the call returns, to the disk within a second.
   void save(uint64_t position, const std::optional<InFlight>& in_flight);
   void save_at_rest();  // nothing is in flight: everything that was taken is settled, or was given back
+  // Take returns nothing that is appended from now on: it is for the next start. From any thread.
+  void end_here();
   // What was in flight when the output, or the agent, ended: to be sent again as it was.
   std::optional<InFlight> in_flight() const;
 
@@ -109,9 +111,10 @@ class LogReader {
   WhenFull when_full_;
   std::condition_variable wake_;
   bool poked_ = false;
-  uint64_t next_ = 1;                                 // to be taken
-  uint64_t floor_ = 1;                                // not settled yet: on disk it is kept from here on
-  uint64_t limit_ = UINT64_MAX;                       // closed: nothing from here on
+  uint64_t next_ = 1;            // to be taken
+  uint64_t floor_ = 1;           // not settled yet: on disk it is kept from here on
+  uint64_t limit_ = UINT64_MAX;  // closed: nothing from here on
+  uint64_t end_ = UINT64_MAX;    // what follows is the reader's, but not taken by this process
   std::vector<std::pair<uint64_t, uint64_t>> skips_;  // [from, to) beyond floor_ that are not for this reader
   bool skipping_ = false;                             // full, and when_full is drop_newest
   std::deque<LogEntry> returned_;                     // given back

@@ -89,6 +89,7 @@ void Output::reopen() {
 }
 
 void Output::drain() {
+  reader_.end_here();
   draining_ = true;
   reader_.poke();
 }

@@ -151,7 +151,7 @@ def runnel_1(source, runnel):
         body.append(f"{term}\n\t{escape(summary[:1].upper() + summary[1:])}." + (f"\n\n\t{command_text(text)}" if text else ""))
     body += ["# SIGNALS",
              "*SIGHUP*\n\tReads the configuration again; a bad file leaves the old one running. Files of outputs are opened again.",
-             "*SIGTERM*, *SIGINT*\n\tStops the sources, flushes, lets the outputs deliver for *shutdown\\_timeout* and ends. "
+             "*SIGTERM*, *SIGINT*\n\tFlushes, lets the outputs deliver for *shutdown\\_timeout* and ends. "
              "A second one ends at once.",
              "# EXIT STATUS",
              "*0*\n\tdone; of *run*: ended by a signal", "*1*\n\t*run \\-\\-once* did not deliver everything; output could not be written",

@@ -9,46 +9,10 @@ import time
 import unittest
 
 from support import riemann
-from support.agent import RUNNEL, Agent
+from support.agent import Agent
+from support.manager import Manager, passing, statsd_socket
 from support.run import main
 from support.servers import Folder, wait_for
-
-
-class Manager:
-    """The socket of $NOTIFY_SOCKET; what came is in `states`, with the times at which it came."""
-
-    def __init__(self, folder):
-        self.path = os.path.join(folder.path, "notify.sock")
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(self.path)
-        self.states = []
-        threading.Thread(target=self.read, daemon=True).start()
-
-    def read(self):
-        while True:
-            try:
-                text = self.socket.recv(4096).decode()
-            except OSError:
-                return
-            self.states.append((time.monotonic(), text))
-
-    def times(self, state):
-        return [at for at, text in self.states if text == state]
-
-
-def passing(folder, config, sockets, names="", **options):
-    """An agent that is handed `sockets` as descriptors 3, 4, …; $LISTEN_PID has to be its own number, so a shell sets it."""
-    launcher = folder.write("launch.sh", f"""#!/bin/sh
-export LISTEN_PID=$$ LISTEN_FDS={len(sockets)} LISTEN_FDNAMES={names}
-exec {RUNNEL} "$@"
-""")
-    os.chmod(launcher, 0o755)
-
-    def arrange():  # by way of numbers that none of them has
-        far = [os.dup2(s.fileno(), 200 + i) for i, s in enumerate(sockets)]
-        for i, fd in enumerate(far):
-            os.dup2(fd, 3 + i, inheritable=True)
-    return Agent(folder, config, program=launcher, pass_fds=range(3, 3 + len(sockets)), preexec_fn=arrange, **options)
 
 
 class Service(unittest.TestCase):
@@ -98,12 +62,12 @@ class Service(unittest.TestCase):
 
     def sockets(self):
         """What runnel.socket binds, on free ports: StatsD's, and Riemann's of both kinds."""
-        statsd = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        statsd.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        statsd = statsd_socket()
         stream = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        for one in (statsd, stream, datagrams):
+        for one in (stream, datagrams):
             one.bind(("127.0.0.1", 0))
+        for one in (statsd, stream, datagrams):
             self.addCleanup(one.close)
         stream.listen(16)
         return statsd, stream, datagrams
@@ -134,6 +98,7 @@ batch = {{ max_age = "50ms" }}
         self.addCleanup(client.close)
         client.connect(sockets[0].getsockname())
         stop, sent = threading.Event(), [0]
+        state = f"{self.folder.path}/state"  # what is read at the very end is for the next start
 
         def send():  # steadily, so that something comes at each moment of a restart; far less than the buffer holds
             while not stop.is_set():
@@ -145,10 +110,12 @@ batch = {{ max_age = "50ms" }}
         sender.start()
         try:
             for run in range(4):
-                agent = passing(self.folder, self.config(*sockets), sockets, name=f"agent{run}",
+                agent = passing(self.folder, self.config(*sockets), sockets, name=f"agent{run}", state=state,
                                 agent='interval = "1s"\nself_metrics = false')
                 self.addCleanup(agent.kill)
                 self.assertEqual(len(re.findall("inherited=true", agent.log())), 3, agent.log())
+                if run > 0:  # a large journal takes its time to open
+                    self.assertLess(agent.log().index("statsd: listening"), agent.log().index(" journal: "))
                 time.sleep(0.3)
                 for receivers in (2, 1):  # other sockets, and back: the reload opens the listener again
                     with open(agent.config, encoding="utf-8") as file:
@@ -163,7 +130,7 @@ batch = {{ max_age = "50ms" }}
         finally:
             stop.set()
             sender.join()
-        with passing(self.folder, self.config(*sockets), sockets, name="last", agent='interval = "1s"') as agent:
+        with passing(self.folder, self.config(*sockets), sockets, name="last", state=state, agent='interval = "1s"') as agent:
             wait_for(lambda: self.total("restart.hits") >= sent[0], "datagrams are missing", 20)
             self.assertEqual(agent.stop(), 0)
         self.assertEqual(self.total("restart.hits"), sent[0])

@@ -74,6 +74,8 @@ class Aggregator {
   // taking lines in between; lines for cells already emitted belong to the next interval.
   bool flush_some(Batch& out, int64_t time_ms, int64_t interval_ms, size_t cells);
   void flush(Batch& out, int64_t time_ms, int64_t interval_ms);
+  // The same without the series that have gone on idle: what is left at an end, a moment after a flush.
+  void flush_changed(Batch& out, int64_t time_ms, int64_t interval_ms);
 
   // The same for a shard that does not lead: what the interval brought goes to `out`, for merge_some of the leader.
   bool take_shard_some(Shard& out, int64_t interval_ms, size_t cells);

@@ -136,6 +136,12 @@ void Aggregator::flush(Batch& out, int64_t time_ms, int64_t interval_ms) {
   }
 }
 
+void Aggregator::flush_changed(Batch& out, int64_t time_ms, int64_t interval_ms) {
+  walk(interval_ms, SIZE_MAX / 2, [&](Cell& cell) {
+    if (cell.lines > 0) emit(cell, out, time_ms, interval_ms);
+  });
+}
+
 bool Aggregator::take_shard_some(Shard& out, int64_t interval_ms, size_t cells) {
   return walk(interval_ms, cells, [&](Cell& cell) {
     if (cell.lines == 0) return;  // only the leader goes on with what idles

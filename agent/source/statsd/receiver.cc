@@ -132,13 +132,15 @@ void Receiver::follow_with(std::vector<Receiver*> followers) {
   post([&](Mailbox& mail) { mail.followers = std::move(followers); }, true);
 }
 
-void Receiver::flush(const Tick& tick) {
+void Receiver::flush(const Tick& tick, bool read_first) {
   post(
       [&](Mailbox& mail) {
         // Asked twice before the receiver came round: one longer interval.
         Tick wanted = tick;
         if (mail.flush) wanted.interval_ms += mail.flush->interval_ms;
         mail.flush = wanted;
+        mail.read_first |= read_first;
+        flushing_ = true;
       },
       true);
 }
@@ -149,8 +151,18 @@ void Receiver::stop() {
   thread_.join();
 }
 
-void Receiver::want_shard(int64_t interval_ms) {
-  post([&](Mailbox& mail) { mail.shard_wanted_ms = interval_ms; }, true);
+bool Receiver::flushing() const {
+  std::lock_guard lock(mutex_);
+  return flushing_;
+}
+
+void Receiver::want_shard(int64_t interval_ms, bool read_first) {
+  post(
+      [&](Mailbox& mail) {
+        mail.shard_wanted_ms = interval_ms;
+        mail.read_first |= read_first;
+      },
+      true);
 }
 
 bool Receiver::hand_over(std::vector<GaugeLines>& gauges) {
@@ -194,6 +206,8 @@ void Receiver::open_mail(Mailbox mail) {
     next_flush_ = mail.flush;
   }
   if (mail.shard_wanted_ms) shard_interval_ms_ = mail.shard_wanted_ms;
+  if (mail.read_first) read_all();
+  read_first_ |= mail.read_first;
   stopping_ |= mail.stop;
 }
 
@@ -341,7 +355,8 @@ void Receiver::lead_step() {
   if (phase_ == Phase::idle && next_flush_) {
     tick_ = *std::exchange(next_flush_, std::nullopt);
     awaited_.insert(followers_.begin(), followers_.end());
-    for (Receiver* follower : followers_) follower->want_shard(tick_.interval_ms);
+    bool read_first = std::exchange(read_first_, false);
+    for (Receiver* follower : followers_) follower->want_shard(tick_.interval_ms, read_first);
     phase_ = Phase::waiting;
   }
   if (!shards_.empty() && phase_ != Phase::flushing) {
@@ -360,6 +375,7 @@ void Receiver::lead_step() {
   std::erase_if(top, [&](const TopNames::Entry& e) { return e.lines * 100 < total; });
   std::lock_guard lock(mutex_);
   top_ = std::move(top);
+  flushing_ = mailbox_.flush || next_flush_;
 }
 
 void Receiver::follow_step() {
@@ -378,6 +394,13 @@ void Receiver::hand_over_gauges(bool at_once) {
   gauges_.clear();
   gauge_bytes_ = 0;
   gauges_open_ = false;
+}
+
+// What the kernel holds, and what waits here for company.
+void Receiver::read_all() {
+  read_datagrams(kRoundsAtEnd);
+  if (has_streams_) streams_.service(kStreamBudget);
+  deliver_direct(true);
 }
 
 void Receiver::deliver_batch() {
@@ -421,7 +444,7 @@ void Receiver::finish() {
   deliver_direct(true);
 }
 
-void Receiver::flush_rest(const Tick& tick) {
+void Receiver::flush_rest(const Tick& tick, bool idle_too) {
   Mailbox mail = std::exchange(mailbox_, {});
   open_mail(std::move(mail));
   for (Shard& shard : shards_)
@@ -430,7 +453,8 @@ void Receiver::flush_rest(const Tick& tick) {
   shards_.clear();
   tell_counts();
   deliver_direct(true);
-  aggregator_.flush(batch_, tick.time_ms, tick.interval_ms);
+  idle_too ? aggregator_.flush(batch_, tick.time_ms, tick.interval_ms)
+           : aggregator_.flush_changed(batch_, tick.time_ms, tick.interval_ms);
   deliver_batch();
 }
 

@@ -60,11 +60,13 @@ class Receiver {
 
   void configure(ReceiverSettings settings);
   void follow_with(std::vector<Receiver*> followers);  // of a leader: who is asked from the next flush on
-  void flush(const Tick& tick);                        // of a leader
+  // Of a leader. With `read_first` all that the kernel holds at its receivers belongs to this interval.
+  void flush(const Tick& tick, bool read_first);
+  bool flushing() const;  // of a leader: what a flush has asked for has not all been given to `deliver`
   // Reads what the kernel still holds, then joins. A follower hands over the rest of its shard.
   void stop();
-  // Of a leader that was stopped: what came after its last flush.
-  void flush_rest(const Tick& tick);
+  // Of a leader that was stopped: what came after its last flush; and with `idle_too` the series that have gone on idle.
+  void flush_rest(const Tick& tick, bool idle_too);
 
   size_t series() const { return series_.load(std::memory_order_relaxed); }
   size_t connections() const { return connections_.load(std::memory_order_relaxed); }
@@ -79,6 +81,7 @@ class Receiver {
     std::optional<std::vector<Receiver*>> followers;
     std::optional<Tick> flush;
     std::optional<int64_t> shard_wanted_ms;  // by the leader: the length of the interval
+    bool read_first = false;                 // before that flush, or that shard
     bool stop = false;
     std::vector<GaugeLines> gauges;
     size_t gauge_bytes = 0;
@@ -88,7 +91,7 @@ class Receiver {
   enum class Phase { idle, waiting, flushing };  // of a leader's flush
 
   void post(const std::function<void(Mailbox&)>& write, bool wake);
-  void want_shard(int64_t interval_ms);
+  void want_shard(int64_t interval_ms, bool read_first);
   bool hand_over(std::vector<GaugeLines>& gauges);  // false: the mailbox is full
   void hand_over(Receiver* from, Shard shard);
 
@@ -106,6 +109,7 @@ class Receiver {
   void lead_step();
   void follow_step();
   void finish();
+  void read_all();
   void deliver_batch();
   void deliver_direct(bool at_once);
 
@@ -117,6 +121,7 @@ class Receiver {
   mutable std::mutex mutex_;
   Mailbox mailbox_;
   std::vector<TopNames::Entry> top_;  // under mutex_
+  bool flushing_ = false;             // under mutex_
   UniqueFd wake_fd_;
   std::atomic<size_t> series_{0}, connections_{0};
 
@@ -140,6 +145,7 @@ class Receiver {
   // A flush under way.
   Phase phase_ = Phase::idle;
   std::optional<Tick> next_flush_;
+  bool read_first_ = false;
   Tick tick_;
   std::vector<Receiver*> followers_;
   std::set<Receiver*> awaited_;

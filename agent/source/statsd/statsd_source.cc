@@ -240,13 +240,26 @@ void StatsdSource::tell_losses() {
 
 void StatsdSource::flush(const Tick& tick) {
   tell_losses();
-  receivers_.front()->flush(tick);
+  receivers_.front()->flush(tick, false);
+}
+
+void StatsdSource::flush_before_end(const Tick& tick) {
+  tell_losses();
+  ending_ = true;
+  receivers_.front()->flush(tick, true);
+}
+
+bool StatsdSource::flushed() const {
+  // In this order: what a flush has ended with lies in the outbox.
+  if (receivers_.front()->flushing()) return false;
+  std::lock_guard lock(mutex_);
+  return outbox_.empty();
 }
 
 void StatsdSource::stop(const Tick& last) {
   // The leader last: the others hand it what they have.
   for (size_t i = receivers_.size(); i-- > 0;) receivers_[i]->stop();
-  receivers_.front()->flush_rest(last);
+  receivers_.front()->flush_rest(last, !ending_);
   deliver();
   receivers_.clear();
   for (const auto& listener : listeners_) retired_drops_ += listener->kernel_drops();

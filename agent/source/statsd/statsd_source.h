@@ -42,7 +42,11 @@ class StatsdSource {
   void share_ports(bool share);
   // Ends the interval: the batches arrive in the inlet a moment later.
   void flush(const Tick& tick);
-  // Reads what the kernel still holds, flushes the last interval into the inlet, joins.
+  // The same, with all that the kernel holds now; afterwards the source goes on. For an end that listeners live on beyond.
+  void flush_before_end(const Tick& tick);
+  bool flushed() const;  // the inlet has got all that the flushes so far had for it
+  // Reads what the kernel still holds, flushes the last interval into the inlet, joins. After flush_before_end only what
+  // has come since: that series have gone on idle has been told by then.
   void stop(const Tick& last);
   void report(SelfReport& report) const;
   const StatsdConfig& config() const { return config_; }
@@ -68,12 +72,13 @@ class StatsdSource {
   const bool optional_ports_;
   SourceLog log_;
   LogLimit loss_limit_;
+  bool ending_ = false;  // flush_before_end
   uint64_t told_drops_ = 0, told_repeat_drops_ = 0;
   uint64_t retired_drops_ = 0;  // the kernel's drops at sockets that are closed
   Listeners listeners_;
   Targets targets_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::vector<Batch> outbox_;  // under mutex_
   Wakeup wakeup_;
   std::vector<std::unique_ptr<Receiver>> retired_;    // stopped by a reload; the leader may still name them

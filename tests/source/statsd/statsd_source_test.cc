@@ -410,6 +410,35 @@ TEST_CASE("stop reads what the sockets hold, and ends a flush that is under way"
   }
 }
 
+TEST_CASE(
+    "a flush before the end takes what the sockets hold; the end brings what came since, and nothing twice") {
+  TestFolder folder;
+  for (int64_t receivers : {1, 3}) {
+    INFO("receivers " << receivers);
+    Rig rig({"udp://127.0.0.1:0", "tcp://127.0.0.1:0"}, [&](auto& c) { c.receivers = receivers; });
+    std::vector<std::unique_ptr<Sender>> senders;
+    for (int i = 0; i < 8; i++) senders.push_back(std::make_unique<Sender>(rig.source->addresses()[0]));
+    auto send = [&](int first, int last) {
+      for (int i = first; i < last; i++)
+        senders[static_cast<size_t>(i) % 8]->send(fmt::format("c:1|c\ng{}:{}|g\nt:1|ms", i, i));
+    };
+    CHECK(rig.source->flushed());
+    send(0, 50);
+    rig.source->flush_before_end({rig.time_ms += 10'000, 10'000, 0});
+    REQUIRE(rig.until([&] { return rig.source->flushed(); }));
+    CHECK(rig.sums["c"] == 50);  // without a wait for the receivers to read it
+    CHECK(rig.sums["t"] == 50);
+    CHECK(rig.samples.size() == 52);
+    send(50, 60);
+    rig.stop();
+    CHECK(rig.sums["c"] == 60);
+    CHECK(rig.sums["t"] == 60);
+    CHECK(rig.samples.size() == 62);
+    for (int i = 0; i < 60; i++) CHECK(rig.samples[fmt::format("g{}", i)] == 1);
+    rig.check_no_loss(180);
+  }
+}
+
 TEST_CASE("what folds for want of room is counted once, whoever received it") {
   for (int64_t receivers : {1, 2, 3}) {
     INFO("receivers " << receivers);
