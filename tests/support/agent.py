@@ -89,8 +89,27 @@ metrics_file = "{self.metrics_file}"
                 left = end - time.monotonic()
                 if self._ended or left <= 0:
                     tail = "\n".join(self._lines[-40:])
-                    raise AssertionError(f"{pattern!r} is not in the agent's log{f' (it has ended: {self.process.wait(10)})' if self._ended else ''}:\n{tail}")
+                    state = f"it has ended: {self.process.wait(10)}" if self._ended else f"its threads: {self.threads()}"
+                    raise AssertionError(f"{pattern!r} is not in the agent's log ({state}):\n{tail}")
                 self._arrived.wait(left)
+
+    def threads(self):
+        """What each thread does, for a message: name, state and, where one may look, what it waits for in the kernel (proc(5))."""
+        told = []
+        try:
+            tasks = sorted(os.listdir(f"/proc/{self.process.pid}/task"), key=int)
+        except OSError as error:
+            return str(error)
+        for task in tasks:
+            words = []
+            for name in ("comm", "wchan", "syscall"):
+                try:
+                    with open(f"/proc/{self.process.pid}/task/{task}/{name}", encoding="ascii") as file:
+                        words.append(file.read().split(maxsplit=1)[0])
+                except (OSError, IndexError):
+                    words.append("?")
+            told.append("/".join(words))
+        return ", ".join(told)
 
     def statsd(self, index=0):
         """A StatsD sender to listener number `index`."""
