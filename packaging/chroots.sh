@@ -72,7 +72,7 @@ inside_with() {
   unshare ${net:+"$net"} --mount --pid --ipc --uts --fork --kill-child --propagation private bash -c '
     chroot=$1
     shift
-    mount --bind "$chroot" "$chroot"
+    mount --rbind "$chroot" "$chroot"
     mount -t proc proc "$chroot/proc"
     mount --rbind /sys "$chroot/sys" && mount --make-rslave "$chroot/sys"
     mount -t tmpfs -o mode=755 tmpfs "$chroot/dev"

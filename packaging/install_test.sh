@@ -8,31 +8,13 @@ set -euo pipefail
 exec 2>&1
 calls=/tmp/systemctl.calls
 log=/tmp/agent.log
-apt() { dpkg -i --force-confdef --force-confold "$@" </dev/null; }
+# shellcheck source=packaging/expect.sh
+source "${BASH_SOURCE[0]%/*}/expect.sh"
 
-fail() {
-  printf 'FAILED: %s\n' "$*"
+told() {
   [ ! -e "$log" ] || tail -n 30 "$log"
   [ ! -e "$calls" ] || cat "$calls"
-  exit 1
 }
-ok() { printf 'ok: %s\n' "$*"; }
-expect() { # expect WHAT COMMAND...
-  local what=$1
-  shift
-  "$@" >/tmp/expect.out 2>&1 || { cat /tmp/expect.out && fail "$what"; }
-  ok "$what"
-}
-within() { # within SECONDS WHAT COMMAND...: until it holds
-  local until=$((SECONDS + $1)) what=$2
-  shift 2
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $until ] || fail "$what"
-    sleep 0.2
-  done
-  ok "$what"
-}
-not() { ! "$@"; }
 
 manager() {
   mkdir -p /run/systemd/system
@@ -82,14 +64,11 @@ ready() { grep -q ' agent: ready' "$log"; }
 started() { grep -c ' agent: ready' "$log" | grep -qx "$1"; }
 asked() { grep -qx "$*" "$calls"; }
 says() { grep -q -- "$1" /tmp/agent.out; }
-send() { printf '%s' "$1" >/dev/udp/127.0.0.1/8125; }
 taken_by() { # what else may hold the port: PROTOCOL PORT
   perl -MIO::Socket::INET -e '$s = IO::Socket::INET->new(Proto => $ARGV[0], LocalAddr => "127.0.0.1", LocalPort => $ARGV[1],
     ($ARGV[0] eq "tcp" ? (Listen => 1) : ())) or die $!; sleep 600' "$1" "$2" &
   sleep 0.5
 }
-
-install_all() { apt /packages/runnel_*.deb /packages/runnel-kafka_*.deb /packages/runnel-dev_*.deb; }
 
 fresh() {
   manager
@@ -119,7 +98,7 @@ fresh() {
   expect "runnel is 3 MB at most" sh -c '[ "$(dpkg-query -W -f "\${Installed-Size}" runnel)" -le 3072 ]'
   printf 'libraries of the shipped configuration: %s\n' "$(awk '$6 ~ /\.so/ { sub(".*/", "", $6); print $6 }' "/proc/$(cat /tmp/agent.pid)/maps" | sort -u | paste -sd' ')"
   printf 'resident: %s\n' "$(sed -n 's/^VmRSS:[[:space:]]*//p' "/proc/$(cat /tmp/agent.pid)/status")"
-  expect "neither curl nor Kafka nor TLS is among them" not grep -qE 'libcurl|librdkafka|libssl' "/proc/$(cat /tmp/agent.pid)/maps"
+  expect "neither curl nor Kafka nor TLS nor an HTTP server is among them" not grep -qE 'libcurl|librdkafka|libssl|libmicrohttpd' "/proc/$(cat /tmp/agent.pid)/maps"
 }
 
 twice() {
