@@ -90,7 +90,9 @@ boot_machine() {
     cd "$chroot"
     pivot_root . .machine
     umount -l /.machine
-    exec setpriv --bounding-set -sys_time,-sys_module,-sys_rawio,-syslog --inh-caps -sys_time,-sys_module,-sys_rawio,-syslog \
+    mount --make-rshared / # as systemd would itself, were this no container: credentials are mounted by a child of it
+    exec setpriv --bounding-set -sys_time,-sys_module,-syslog,-audit_control,-audit_read \
+      --inh-caps -sys_time,-sys_module,-syslog,-audit_control,-audit_read \
       env -i container=runnel-package PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
       /lib/systemd/systemd --unit=multi-user.target --show-status=no --log-target=journal-or-kmsg
   ' boot "$chroot" "${list[@]}" </dev/null >"$console" 2>&1 &

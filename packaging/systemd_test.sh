@@ -12,8 +12,8 @@ examples=/usr/share/doc/runnel/examples/systemd
 cursor=
 
 told() {
-  systemctl --no-pager --full status runnel.service runnel.socket || true
-  journalctl -q --no-pager -n 60
+  systemctl --no-pager --full --lines 0 status runnel.service runnel.socket || true
+  journalctl -q --no-pager -n 400 | grep -vE ' runnel\[[0-9]*\]: [0-9:.]* (system|runnel|example)\.' | tail -n 60 # without samples
 }
 mark() { # what logged looks at begins here
   journalctl --sync
@@ -47,7 +47,7 @@ hook() {
   install -m 755 /tmp/hook "/etc/runnel/scripts.d/$1"
 }
 pid() { unit MainPID; }
-quiet() { not journal -p warning; } # nothing of that weight, by systemd's own reckoning
+quiet() { ! journal -p warning | grep .; } # nothing of that weight, as journald takes it
 
 installed() {
   expect "the older version installs" apt /packages/old/runnel_*.deb
@@ -149,6 +149,7 @@ bad_start() {
   for _ in $(seq 60); do send 'systemd.knocks:1|c' 2>/dev/null || true && sleep 0.05; done
   within 30 "packets start it until systemd gives the socket up" sh -c '! systemctl is-active runnel.socket'
   rm /etc/runnel/conf.d/wrong.toml
+  sleep 10 # its limit is five starts in ten seconds
   expect "mended, a restart" systemctl restart runnel.service
   within 20 "brings both back" both_active
 }
@@ -171,13 +172,21 @@ examples() {
   local known=(devices log-folder low-ports more-cores root-hooks secrets strict)
   expect "each drop-in is tried here" sh -c "[ \"\$(ls $examples | sed -n 's/\.conf\$//p' | paste -sd' ')\" = '${known[*]}' ]"
 
-  hook dev.sh 'if [ -e /dev/pts/ptmx ]; then echo example.devices 1 "groups=$(id -nG | tr " " ,)"; else echo example.devices 0; fi'
+  # A disk that is not there: who may open it is told that, who may not is refused before.
+  install -d /dev/example
+  mknod -m 660 /dev/example/disk b 8 240 && chgrp disk /dev/example/disk
+  mknod -m 666 /dev/example/kmsg c 1 11
+  hook dev.sh 'for i in disk kmsg; do head -c 1 /dev/example/$i 2>&1 >/dev/null | sed "s/.*: //; s/ /_/g; s/^/example.$i 1 said=/"; done'
   restart
-  within 20 "without devices.conf hooks see no devices" logged 'example.devices.* 0'
+  within 20 "without devices.conf hooks see no devices" logged 'example.disk.*No_such_file'
   drop_in devices
   restart devices.conf
-  within 20 "with it they do, as members of disk" logged 'example.devices.*groups="?[a-z,]*disk.* 1'
-  expect "and others are closed" sh -c "! setpriv true </dev/kmsg 2>/dev/null; [ $(unit DevicePolicy) = closed ]"
+  if grep -q ' sd$' /proc/devices; then
+    within 20 "with it they may open disks" logged 'example.disk.*No_such_device'
+  else
+    echo "skipped: opening a disk (the kernel has no driver sd here)"
+  fi
+  within 20 "but nothing else" logged 'example.kmsg.*Operation_not_permitted'
   no_drop_ins
   rm /etc/runnel/scripts.d/dev.sh
 
