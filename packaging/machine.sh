@@ -41,6 +41,9 @@ boot_machine() {
     [ "$type" = cgroup2 ] || own=$(sed -n "s/^[0-9]*:$option://p" /proc/self/cgroup)
     group=${folder%/}${own%/}/runnel-package-$$
     mkdir "$group" || fail "$group: not made"
+    # what is measured in it is the agent, not who else computes here
+    [ ! -e "$group/cpu.shares" ] || echo 16384 >"$group/cpu.shares"
+    [ ! -e "$group/cpu.weight" ] || echo 1000 >"$group/cpu.weight"
     machine_groups+="$group"$'\n'
     list+=("$type" "$option")
   done < <(hierarchies "$only2")

@@ -269,41 +269,52 @@ upgrades() {
   expect "no unit has failed" sh -c '[ -z "$(systemctl --no-legend --failed)" ]'
 }
 
-# under_load WHAT COMMAND...: in the middle of 100,000 datagrams a second; what comes out must be what was sent.
+drops() { awk '$2 ~ /:1FBD$/ { print $NF }' /proc/net/udp; } # of port 8125, whose socket is the same all the time
+
+# under_load WHAT COMMAND...: in the middle of 100,000 datagrams a second; what comes out must be what was sent. Where the kernel
+# dropped something while nothing was restarted, this machine had no time for the agent, and it is tried again.
 under_load() {
-  local what=$1 dropped sums
+  local what=$1 before start end outside
   shift
   [ -x /packages/statsd_blast ] || {
     echo "skipped: $what under load (there is no load generator: RUNNEL_YARDSTICKS)"
     return 0
   }
   conf load $'[agent]\ninterval = "1s"\n[output.load]\nsink = "file"\npath = "/var/log/runnel/load.json"'
-  rm -f /var/log/runnel/load.json
-  restart
-  dropped=$(drops)
-  /packages/statsd_blast -t 127.0.0.1:8125 -r "${RUNNEL_RATE:-100000}" -d 9 -N load -c 200 >/tmp/sent &
-  sleep 3
-  "$@" >/tmp/expect.out || { cat /tmp/expect.out && fail "$what under load"; }
-  wait $!
-  sleep 4
-  systemctl reload runnel
-  sleep 1
-  sums=$(python3 - <<'PYTHON'
+  for _ in 1 2 3 4 5; do
+    rm -f /var/log/runnel/load.json
+    restart >/dev/null
+    before=$(drops)
+    nice -n -10 /packages/statsd_blast -t 127.0.0.1:8125 -r 100000 -d 9 -N load -c 200 >/tmp/sent &
+    sleep 3
+    start=$(drops)
+    "$@" >/tmp/expect.out 2>&1 || { cat /tmp/expect.out && fail "$what under load"; }
+    sleep 1
+    end=$(drops)
+    wait $!
+    sleep 3 # two flushes
+    systemctl stop runnel.service
+    outside=$(($(drops) - end + start - before))
+    python3 - >/tmp/sums <<'PYTHON'
 import json
 sent = json.load(open("/tmp/sent"))
-got = 0
+arrived = 0
 for line in open("/var/log/runnel/load.json"):
     record = json.loads(line)
     if record["key"].startswith("load.") and record["kind"] == "counter":
-        got += record["value"]
-print(f"{sent['datagrams']} datagrams, {sent['dgram_rate']:.0f}/s, errors {sent['errors']}; sums: sent {sent['counter']['sum']:.0f}, arrived {got:.0f}, missing {sent['counter']['sum'] - got:.0f}")
+        arrived += record["value"]
+wanted = sent["counter"]["sum"]
+print(f"{sent['datagrams']} datagrams, {sent['dgram_rate']:.0f}/s, sum {wanted:.0f}, arrived {arrived:.0f}, missing {wanted - arrived:.0f}")
 PYTHON
-  )
-  printf '%s under load: %s; dropped by the kernel: %s\n' "$what" "$sums" "$(($(drops) - dropped))"
-  expect "$what under load loses nothing" grep -q 'missing 0' <<<"$sums"
-  rm /etc/runnel/conf.d/load.toml
+    printf '%s under load: %s; dropped by the kernel then: %s, before and after: %s\n' "$what" "$(cat /tmp/sums)" "$((end - start))" "$outside"
+    [ "$outside" = 0 ] || continue
+    expect "$what under load loses nothing" grep -q 'missing 0$' /tmp/sums
+    rm /etc/runnel/conf.d/load.toml
+    systemctl start runnel.service
+    return 0
+  done
+  fail "$what under load: this machine has no time for 100,000 datagrams a second"
 }
-drops() { awk '$2 ~ /:1FBD$/ { print $NF }' /proc/net/udp; } # of port 8125
 
 removed() {
   mark
