@@ -21,7 +21,9 @@ struct AgentConfig {
   StringMap tags;
   StringMap pinned_tags;
   std::string tags_file;
+  std::string tags_env_prefix;  // what the environment has with it is in `tags` already
   StringMap resource;
+  std::string resource_env_prefix;  // the same of `resource`
   std::string state_dir = "/var/lib/runnel";
   std::string control = "/run/runnel/control.sock";
   int64_t shutdown_timeout_ms = 10'000;

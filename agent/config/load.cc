@@ -10,6 +10,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "config/builtin_config.h"
+#include "config/environment.h"
 #include "config/files.h"
 #include "config/schema.h"
 #include "config/sections.h"
@@ -48,6 +49,9 @@ class Loader {
     read_keys(section(root, "agent"), "agent", config_.agent, problems_);
     report_unknown_keys(section(root, "agent"), "agent", key_names<AgentConfig>(), problems_);
     read_host(root);
+    AgentConfig& agent = config_.agent;
+    add_environment(section(root, "agent"), "tags_env_prefix", agent.tags_env_prefix, agent.tags);
+    add_environment(section(root, "agent"), "resource_env_prefix", agent.resource_env_prefix, agent.resource);
     check_files(section(root, "agent"));
     read_keys(section(root, "journal"), "journal", config_.journal, problems_);
     report_unknown_keys(section(root, "journal"), "journal", key_names<JournalConfig>(), problems_);
@@ -85,6 +89,18 @@ class Loader {
           position,
           fmt::format("the host's name is {}, as on every machine (set agent.host or the host name)",
                       agent.host));
+  }
+
+  void add_environment(const Node& table, const char* key, const std::string& prefix, StringMap& tags) {
+    if (prefix.empty()) return;
+    const Position& position = table.get(key)->position;  // there is no default that is not empty
+    if (prefix.find('=') != std::string::npos)
+      problems_.error(position,
+                      fmt::format("agent.{}: no variable begins with \"{}\"", key, excerpt(prefix)));
+    EnvironmentTags found = tags_from_environment(environ, prefix);
+    for (const std::string& error : found.errors)
+      problems_.error(position, fmt::format("agent.{}: {}", key, error));
+    for (const auto& [name, value] : found.tags) tags[name] = value;
   }
 
   // Both may come later (a tmpfs that is empty until the service starts), so that nothing here is an error.

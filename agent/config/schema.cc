@@ -51,7 +51,12 @@ const Key<A> kAgent[] = {
     {"tags", kMap, &A::tags, "added where the sender has not set them"},
     {"pinned_tags", kMap, &A::pinned_tags, "set whatever the sender says"},
     {"tags_file", kString, &A::tags_file, "`key: value` a line, read again when it changes; \"\" is none"},
+    {"tags_env_prefix", kString, &A::tags_env_prefix,
+     "variables that begin with it are tags and win over those here: of FFWD_TAG_, FFWD_TAG_SITE is the tag "
+     "site; \"\" is none"},
     {"resource", kMap, &A::resource, "describes the sender, not part of a series' identity"},
+    {"resource_env_prefix", kString, &A::resource_env_prefix,
+     "the same for the resource: of FFWD_RESOURCE_, FFWD_RESOURCE_ZONE is zone; \"\" is none"},
     {"state_dir", kString, &A::state_dir,
      "folder for what outlives a restart, such as the agent's id; created"},
     {"control", kString, &A::control, "the agent's control socket; nothing listens there in this build yet"},

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "config/environment.h"
 #include "config/load.h"
 #include "config/support.h"
 #include "support/catch.h"
@@ -247,4 +248,40 @@ TEST_CASE("environment variables are put in") {
   CHECK(r.config.agent.interval_ms == 7'000);
   CHECK(r.config.agent.tags == StringMap{{"a", "b"}});
   CHECK(r.config.host.at(0).collectors == std::vector<std::string>{"cpu"});
+}
+
+TEST_CASE("tags and the resource from the environment") {
+  const char* variables[] = {
+      "PATH=/bin",     "T_SITE=lon", "T_Role=a=b", "T_empty=",  "T_=none", "T_SITE2=x\xff",
+      "T_site=second", "XT_SITE=no", "T_no_value", "t_site=no", nullptr};
+  EnvironmentTags found = tags_from_environment(variables, "T_");
+  CHECK(found.tags == StringMap{{"site", "lon"}, {"role", "a=b"}, {"empty", ""}});
+  CHECK(found.errors == Lines{"the environment variable T_ names no tag behind the prefix",
+                              "the environment variable T_SITE2 is not UTF-8",
+                              "the environment variable T_site is the same tag as T_SITE"});
+
+  Environment site("RUNNEL_TEST_TAG_SITE", "lon"), zone("RUNNEL_TEST_RESOURCE_ZONE", "a");
+  Fixture f;
+  f.folder.write("runnel.toml",
+                 std::string("[agent]\ntags_env_prefix = \"RUNNEL_TEST_TAG_\"\n"
+                             "resource_env_prefix = \"RUNNEL_TEST_RESOURCE_\"\n"
+                             "tags = { site = \"other\", role = \"web\" }\nresource = { build = \"1\" }\n") +
+                     kOutput);
+  LoadResult r = f.load();
+  CHECK(f.folder.lines(r.errors) == Lines{});
+  CHECK(r.config.agent.tags == StringMap{{"site", "lon"}, {"role", "web"}});
+  CHECK(r.config.agent.resource == StringMap{{"zone", "a"}, {"build", "1"}});
+
+  Environment twice("RUNNEL_TEST_TAG_site", "x");
+  f.folder.write(
+      "runnel.toml",
+      std::string("[agent]\ntags_env_prefix = \"RUNNEL_TEST_TAG_\"\nresource_env_prefix = \"A=\"\n") +
+          kOutput);
+  r = f.load();
+  REQUIRE(r.errors.size() == 2);
+  CHECK(f.folder.lines(r.errors)[0].starts_with(
+      "runnel.toml:2:19: error: agent.tags_env_prefix: the environment variable "
+      "RUNNEL_TEST_TAG_"));
+  CHECK(f.folder.lines(r.errors)[1] ==
+        "runnel.toml:3:23: error: agent.resource_env_prefix: no variable begins with \"A=\"");
 }
