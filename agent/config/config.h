@@ -94,8 +94,9 @@ struct FfwdConfig {
   bool enabled = true;
   std::vector<std::string> listen;  // config/ffwd_listen.h
   StringMap tags;
-  int64_t min_interval_ms = 0;          // of a series; 0: whatever comes
-  int64_t max_connections = 1024;       // of each of its protocols over TCP
+  std::vector<double> percentiles{50, 90, 95, 99};  // of distributions
+  int64_t min_interval_ms = 0;                      // of a series; 0: whatever comes
+  int64_t max_connections = 1024;                   // of each of its protocols over TCP
   int64_t idle_timeout_ms = 300'000;    // of a connection without a whole line or request; 0: never
   int64_t request_timeout_ms = 30'000;  // of http://: from a request's first line to the end of its body
   int64_t max_body = 4 << 20;           // of http://: bytes, as they come and inflated

@@ -143,6 +143,7 @@ const Key<F> kFfwd[] = {
      "picks "
      "a free one"},
     {"tags", kMap, &F::tags, "added to what arrives here, where the sender has not set them"},
+    {"percentiles", {ValueType::number_list, 0.01, 100}, &F::percentiles, "of distributions"},
     {"min_interval", duration(0, kHour), &F::min_interval_ms,
      "a series that comes more often is thinned: what comes sooner after the last one is dropped and "
      "counted; "

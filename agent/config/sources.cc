@@ -49,6 +49,7 @@ class SourceReader {
     });
     read_each<FfwdConfig>(sources, "ffwd", config_.ffwd, [this](const Node& t, FfwdConfig& c) {
       check_listeners("ffwd", ffwd_schemes(), t, c);
+      check_percentiles(t, "source.ffwd", "distribution", c.percentiles);
       if (c.enabled && !t.get("listen") && !problems_.incomplete())
         problems_.error(t.position,
                         "source.ffwd.listen is missing (for example [\"udp+json://127.0.0.1:19000\"])");
@@ -221,10 +222,15 @@ class SourceReader {
                                             to_string(first->second)));
   }
 
-  void check_statsd(const Node& table, StatsdConfig& c) {
-    if (c.percentiles.size() > 20)
+  void check_percentiles(const Node& table, const char* section, const char* of,
+                         const std::vector<double>& percentiles) {
+    if (percentiles.size() > 20)
       problems_.error(at(table, "percentiles"),
-                      "source.statsd.percentiles: more than 20 (each is a value of every timer)");
+                      fmt::format("{}.percentiles: more than 20 (each is a value of every {})", section, of));
+  }
+
+  void check_statsd(const Node& table, StatsdConfig& c) {
+    check_percentiles(table, "source.statsd", "timer", c.percentiles);
     // Of the permissions alone, and some for the owner.
     bool octal = (c.mode.size() == 3 || (c.mode.size() == 4 && c.mode[0] == '0')) &&
                  c.mode.find_first_not_of("01234567") == std::string::npos &&

@@ -80,6 +80,8 @@ inline constexpr SelfMetric kSourceConnections{"runnel.source.connections", Kind
                                                "connections that are open"};
 inline constexpr SelfMetric kSourceClosed{"runnel.source.closed", Kind::total, "1",
                                           "connections that the source closed, by reason"};
+inline constexpr SelfMetric kSourceOpaque{"runnel.source.opaque", Kind::total, "1",
+                                          "distributions that could not be read, passed on as they came"};
 inline constexpr SelfMetric kSourceRepeated{"runnel.source.repeated", Kind::total, "1",
                                             "packets passed on, by target"};
 inline constexpr SelfMetric kSourceRepeatDrops{"runnel.source.repeat_drops", Kind::total, "1",

@@ -1,12 +1,14 @@
 // FFWD's own Java clients as senders: java -cp 'libs/*' Sender.java MODE PORT. Prints what it handed to them, a JSON object a
-// line, so that a test can compare each value with what arrived: {"key", "value" | "distribution" (base64), "tags",
-// "attributes", "resource", "host", "proc", "time"}.
+// line, so that a test can compare each value with what arrived: {"key", "value" | "distribution" (base64), "count" (of its values,
+// where the t-digest library reads it), "tags", "attributes", "resource", "host", "proc", "time"}.
 //
 //   udp0, udp1        the UDP client, protocol versions 0 and 1
 //   reporter          semantic-metrics over the UDP client, two rounds of reports
 //   http1, http2      the HTTP client, /v1/batch and /v2/batch
 //   http-reporter     semantic-metrics over the HTTP client
 //   http-ping         asks whether the server is alive
+//   digests           t-digests of all kinds over the UDP client; says what is true of the values in them
+//   write-digests     the same into a folder (instead of PORT), a file each: tests/fuzz/corpus/ffwd_digest
 
 import com.codahale.metrics.Gauge;
 import com.fasterxml.jackson.databind.ObjectMapper;
@@ -19,6 +21,10 @@ import com.spotify.metrics.core.MetricId;
 import com.spotify.metrics.core.SemanticMetricRegistry;
 import com.spotify.metrics.ffwd.FastForwardReporter;
 import com.spotify.metrics.ffwdhttp.FastForwardHttpReporter;
+import com.tdunning.math.stats.MergingDigest;
+import com.tdunning.math.stats.TDigest;
+import java.nio.ByteBuffer;
+import java.nio.file.*;
 import java.util.*;
 import java.util.concurrent.TimeUnit;
 
@@ -30,6 +36,12 @@ public class Sender {
     Map<String, Object> line = new LinkedHashMap<>();
     for (int i = 0; i < pairs.length; i += 2) if (pairs[i + 1] != null) line.put((String) pairs[i], pairs[i + 1]);
     System.out.println(JSON.writeValueAsString(line));
+  }
+
+  static Long count(ByteString bytes) {
+    try {
+      return MergingDigest.fromBytes(bytes.asReadOnlyByteBuffer()).size();
+    } catch (RuntimeException e) { return null; }
   }
 
   static String base64(ByteString bytes) { return Base64.getEncoder().encodeToString(bytes.toByteArray()); }
@@ -51,8 +63,8 @@ public class Sender {
     @Override
     public void send(com.spotify.ffwd.v1.Metric m) throws java.io.IOException {
       try {
-        Object[] value = m.getValue().match(d -> new Object[] {d, null}, b -> new Object[] {null, base64(b)}, v -> new Object[2]);
-        say("key", m.getKey(), "value", value[0], "distribution", value[1], "tags", m.getTags(), "attributes", m.getAttributes(),
+        Object[] value = m.getValue().match(d -> new Object[] {d, null, null}, b -> new Object[] {null, base64(b), count(b)}, v -> new Object[3]);
+        say("key", m.getKey(), "value", value[0], "distribution", value[1], "count", value[2], "tags", m.getTags(), "attributes", m.getAttributes(),
             "host", m.getHost(), "time", m.getTime());
       } catch (Exception e) { throw new java.io.IOException(e); }
       real.send(m);
@@ -109,6 +121,69 @@ public class Sender {
     reporter.report();
   }
 
+  static double[] values(String what) {
+    Random random = new Random(42);
+    int n = what.equals("none") ? 0 : what.equals("one") ? 1 : what.equals("few") ? 10 : what.equals("same") ? 5000 : 100_000;
+    double[] all = new double[n];
+    for (int i = 0; i < n; i++)
+      switch (what) {
+        case "same": all[i] = 0.1; break;
+        case "uniform": all[i] = random.nextDouble(); break;
+        case "normal": all[i] = random.nextGaussian() * 10 - 5; break;
+        case "exponential": all[i] = -Math.log(1 - random.nextDouble()) * 250; break;
+        case "wide": all[i] = Math.exp(random.nextGaussian() * 8); break;
+        case "rising": all[i] = i; break;
+        case "halves": all[i] = random.nextInt(2) == 0 ? 1 : 1000; break;
+        default: all[i] = random.nextInt(1000) - 300.1; // one, few
+      }
+    return all;
+  }
+
+  static byte[] digest(boolean tree, boolean small, int compression, double[] values) {
+    TDigest digest = tree ? TDigest.createAvlTreeDigest(compression) : TDigest.createMergingDigest(compression);
+    for (double value : values) digest.add(value);
+    ByteBuffer buffer = ByteBuffer.allocate(small ? digest.smallByteSize() : digest.byteSize());
+    if (small) digest.asSmallBytes(buffer); else digest.asBytes(buffer);
+    return Arrays.copyOf(buffer.array(), buffer.position()); // a tree says more than it needs
+  }
+
+  // What is true of percentile p: the value at rank ceil(p/100·n), and those a centroid's share of all ranks away on both sides.
+  static Map<String, double[]> truth(double[] sorted, int compression) {
+    Map<String, double[]> all = new LinkedHashMap<>();
+    for (int p : new int[] {1, 50, 90, 95, 99}) {
+      double q = p / 100.0;
+      int n = sorted.length, rank = (int) Math.max(1, Math.ceil(q * n));
+      int off = n <= 10 ? 0 : (int) Math.ceil(n * Math.PI * Math.sqrt(q * (1 - q)) / compression) + 1;
+      all.put("p" + p, new double[] {sorted[Math.max(1, rank - off) - 1], sorted[rank - 1], sorted[Math.min(n, rank + off) - 1]});
+    }
+    return all;
+  }
+
+  static void digests(Path folder, int port) throws Exception {
+    FastForward client = folder == null ? FastForward.setup("127.0.0.1", port) : null;
+    for (String what : new String[] {"none", "one", "few", "same", "uniform", "normal", "exponential", "wide", "rising", "halves"})
+      for (boolean tree : new boolean[] {false, true})
+        for (boolean small : new boolean[] {false, true})
+          for (int compression : new int[] {20, 100, 300}) {
+            String key = (tree ? "tree_" : "merging_") + (small ? "small_" : "verbose_") + what + "_" + compression;
+            double[] values = values(what);
+            byte[] bytes = digest(tree, small, compression, values);
+            if (folder != null) {
+              if (compression == 20 && !what.matches("same|uniform|exponential|rising|halves")) Files.write(folder.resolve(key), bytes);
+              continue;
+            }
+            Arrays.sort(values);
+            int n = values.length;
+            double mean = n == 0 ? 0 : Arrays.stream(values).sum() / n;
+            say("key", key, "count", n, "sum", Arrays.stream(values).sum(), "small", small, "bytes", bytes.length, "min", n == 0 ? null : values[0],
+                "max", n == 0 ? null : values[n - 1], "percentiles", n == 0 ? null : truth(values, compression),
+                "stddev", n == 0 ? null : Math.sqrt(Arrays.stream(values).map(v -> Math.pow(v - mean, 2)).sum() / n));
+            client.send(FastForward.metricV1(key).time(AT).host("web-1").attribute("what", what)
+                .value(com.spotify.ffwd.v1.Value.distributionValue(ByteString.copyFrom(bytes))));
+            Thread.sleep(2);
+          }
+  }
+
   static HttpClient http(int port) {
     HttpClient plain = new HttpClient.Builder()
         .discovery(new HttpDiscovery.Static(List.of(new HttpDiscovery.HostAndPort("127.0.0.1", port)))).build();
@@ -119,7 +194,7 @@ public class Sender {
           Object value = p.getValue().getValue();
           boolean bytes = value instanceof ByteString;
           tell(batch.getCommonTags(), batch.getCommonResource(), p.getKey(), p.getTags(), p.getResource(), bytes ? null : value,
-              bytes ? base64((ByteString) value) : null, p.getTimestamp());
+              bytes ? (ByteString) value : null, p.getTimestamp());
         }
         return super.sendBatch(batch);
       }
@@ -135,12 +210,13 @@ public class Sender {
   }
 
   static void tell(Map<String, String> commonTags, Map<String, String> commonResource, String key, Map<String, String> tags,
-      Map<String, String> resource, Object value, Object distribution, long time) {
+      Map<String, String> resource, Object value, ByteString distribution, long time) {
     Map<String, String> allTags = new TreeMap<>(commonTags), allResource = new TreeMap<>(commonResource);
     allTags.putAll(tags);
     allResource.putAll(resource);
     try {
-      say("key", key, "value", value, "distribution", distribution, "attributes", allTags, "resource", allResource, "time", time);
+      say("key", key, "value", value, "distribution", distribution == null ? null : base64(distribution), "count",
+          distribution == null ? null : count(distribution), "attributes", allTags, "resource", allResource, "time", time);
     } catch (Exception e) { throw new RuntimeException(e); }
   }
 
@@ -177,10 +253,13 @@ public class Sender {
   }
 
   public static void main(String[] arguments) throws Exception {
-    int port = Integer.parseInt(arguments[1]);
+    if (arguments[0].equals("write-digests")) digests(Files.createDirectories(Path.of(arguments[1])), 0);
+    int port = arguments[0].equals("write-digests") ? 0 : Integer.parseInt(arguments[1]);
     switch (arguments[0]) {
       case "udp0": udp0(port); break;
       case "udp1": udp1(port); break;
+      case "digests": digests(null, port); break;
+      case "write-digests": break;
       case "reporter": reporter(port); break;
       case "http1": http1(port); break;
       case "http2": http2(port); break;

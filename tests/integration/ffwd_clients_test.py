@@ -34,25 +34,28 @@ def as_sent(record):
     value = record.get("value")
     if record["type"] == "event":
         value = attributes.pop("distribution")
+    elif record["kind"] == "distribution":
+        value = f"{value['count']} values"
     return record["key"], value, record["time"], record["host"], sorted(attributes.items()), sorted(bare)
 
 
 def wanted(sent):
     attributes = dict(sent.get("attributes") or {})
     host = sent.get("host") or attributes.pop("host", None) or "test-host"
-    return (sent["key"], sent.get("value", sent.get("distribution")), sent.get("time"), host, sorted(attributes.items()),
+    value = f"{sent['count']} values" if "count" in sent else sent.get("value", sent.get("distribution"))
+    return (sent["key"], value, sent.get("time"), host, sorted(attributes.items()),
             sorted(sent.get("tags") or []))
 
 
 class Senders(unittest.TestCase):
-    def start(self, scheme, output=None):
+    def start(self, scheme, output=None, source=""):
         self.folder = Folder()
         self.addCleanup(self.folder.close)
         if output is None:
             self.server = Server()
             self.addCleanup(self.server.close)
             output = OUTPUT.format(url=self.server.url)
-        self.agent = Agent(self.folder, SOURCE.format(scheme=scheme) + output, agent='interval = "300ms"')
+        self.agent = Agent(self.folder, SOURCE.format(scheme=scheme) + source + output, agent='interval = "300ms"')
         self.addCleanup(self.agent.kill)
         url = self.agent.wait_log(r"ffwd: listening on (\S+)").group(1)
         self.port = urllib.parse.urlsplit(url).port
@@ -84,6 +87,16 @@ class Senders(unittest.TestCase):
         self.maxDiff = 4000
         self.assertEqual(timeless(found), timeless(expected))
         return found
+
+
+    def check_payload(self):
+        """semantic-metrics' distribution of 1 to 100: the first report has it, the others are of nothing."""
+        found = sorted((record["value"] for record in self.records()
+                        if record["type"] == "metric" and record["kind"] == "distribution"), key=lambda value: -value["count"])
+        self.assertTrue(found)
+        self.assertEqual({"count": 100, "sum": 5050, "min": 1, "max": 100, "mean": 50.5, "stddev": found[0]["stddev"], "p50": 50,
+                          "p90": 90, "p95": 95, "p99": 99}, found[0])
+        self.assertTrue(all(value == {"count": 0, "sum": 0} for value in found[1:]), found)
 
 
 class Python(Senders):
@@ -134,6 +147,35 @@ class Java(Senders):
         self.assertLessEqual({"counter", "meter", "timer", "histogram", "gauge"}, kinds)
         self.assertGreater(len(sent), 40)
         self.check(sent)
+        self.check_payload()
+
+    def test_digests_of_all_kinds(self):
+        """The forms of the t-digest library, from nothing to 100,000 values, against what is true of them."""
+        self.start("udp+protobuf", source="percentiles = [1, 50, 90, 95, 99]")
+        sent = {one["key"]: one for one in java_client("digests", self.port)}
+        self.assertEqual(len(sent), 120)
+        self.end(len(sent))
+        found = {record["key"]: record for record in self.records()}
+        self.assertEqual((found.keys(), self.count("bad")), (sent.keys(), 0), self.agent.log())
+        self.assertEqual(([key for key, record in found.items() if record["type"] == "event"], self.count("opaque")), ([], 0))
+        worst = {}
+        for key, one in sent.items():
+            with self.subTest(key):
+                record, value = found[key], found[key]["value"]
+                self.assertEqual((record["kind"], record["host"], record["tags"]), ("distribution", "web-1", {"what": key.split("_")[2]}))
+                if one["count"] == 0:
+                    self.assertEqual(value, {"count": 0, "sum": 0})
+                    continue
+                self.assertEqual([value["count"], value["min"], value["max"]], [one["count"], one["min"], one["max"]])
+                # The small forms round means to floats, the tree's their differences, which add up.
+                rounding = 1e-6 * max(abs(one["min"]), abs(one["max"])) if one["small"] else 1e-12 * abs(one["max"])
+                self.assertAlmostEqual(value["mean"], one["sum"] / one["count"], delta=rounding + 1e-9 * abs(value["mean"]))
+                self.assertLessEqual(value["stddev"], one["stddev"] * (1 + 1e-6) + rounding)
+                for name, (low, exact, high) in one["percentiles"].items():
+                    self.assertTrue(low - rounding <= value[name] <= high + rounding, (name, low, value[name], exact, high))
+                    if "uniform_100" in key:  # the value is the share of the ranks below it
+                        worst[name] = max(worst.get(name, 0), abs(value[name] - exact))
+        print("uniform, compression 100: ranks off by at most " + ", ".join(f"{name} {off:.3%}" for name, off in worst.items()), flush=True)
 
 
 class JavaHttp(Senders):
@@ -168,6 +210,7 @@ class JavaHttp(Senders):
         self.assertGreater(len(sent), 40)
         self.check(sent)
         self.check_resource(sent)
+        self.check_payload()
 
 
 class Kafka(Senders):
@@ -190,16 +233,27 @@ batch         = {{ max_age = "100ms" }}
         sent = java_client("reporter", self.port)
         self.end(len(sent))
         messages = [json.loads(message["payload"]) for message in broker.kcat("metrics-lon")]
-        found, expected = [], []
+        found, expected, statistics = [], [], {}
         for message in messages:
             self.assertEqual((message["version"], message["resource"]), ("2.0.0", {}))
             self.assertEqual(message["attributes"].pop("host"), "test-host")
             value = message["value"]["doubleValue"]
-            distribution = message["attributes"].pop("distribution", None)
-            found.append((message["key"], distribution or value, sorted(message["attributes"].items())))
+            if message["attributes"].get("metric_type") == "distribution":
+                statistic = message["attributes"].pop("stat")
+                if (value, statistic) == (0, "sum"):
+                    continue  # of nothing
+                statistics.setdefault(statistic, []).append(value)
+                if statistic != "count":
+                    continue
+                value = f"{value:.0f} values"
+            found.append((message["key"], value, sorted(message["attributes"].items())))
         for one in sent:
-            expected.append((one["key"], one.get("distribution", one.get("value")), sorted(one["attributes"].items())))
+            value = f"{one['count']} values" if "count" in one else one["value"]
+            expected.append((one["key"], value, sorted(one["attributes"].items())))
         self.assertEqual(sorted(found, key=repr), sorted(expected, key=repr))
+        statistics.pop("stddev")
+        self.assertEqual(statistics, {"count": [100, 0], "sum": [5050], "min": [1], "max": [100], "mean": [50.5], "p50": [50], "p90": [90],
+                                      "p95": [95], "p99": [99]})
 
 
 if __name__ == "__main__":

@@ -94,6 +94,7 @@ Status FfwdSource::reconfigure(const FfwdConfig& config) {
 void FfwdSource::apply(const FfwdConfig& config, Entries entries) {
   config_ = config;
   intake_.min_interval(config.min_interval_ms);
+  intake_.percentiles(config.percentiles);
   for (Entry& old : entries_) {
     bool stays = std::any_of(entries.begin(), entries.end(),
                              [&](const Entry& entry) { return entry.listener == old.listener; });

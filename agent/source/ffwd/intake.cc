@@ -36,6 +36,13 @@ void Intake::tell(std::string_view reason, FfwdFormat format, std::string_view b
                *held > 0 ? fmt::format(" like_it={}", *held) : "");
 }
 
+void Intake::tell_opaque(const Peer& peer) {
+  auto held = limit_.allow("opaque");
+  if (held)
+    log::warning(kName, "a distribution could not be read and is passed on as it came from={}{}",
+                 to_string(peer), *held > 0 ? fmt::format(" like_it={}", *held) : "");
+}
+
 void Intake::decode(FfwdFormat format, std::string_view bytes) {
   switch (format) {
     case FfwdFormat::json:
@@ -74,7 +81,10 @@ void Intake::take_points(FfwdFormat format, std::string_view bytes, const Peer& 
       counts_.dropped.add(kTooFrequent, thinned);
       tell(kTooFrequent, format, bytes, peer);
     }
-    mapper_.append(points_, batch_);
+    if (size_t unread = mapper_.append(points_, batch_); unread > 0) {
+      opaque_ += unread;
+      tell_opaque(peer);
+    }
     counts_.accepted.fetch_add(points_.points.size(), std::memory_order_relaxed);
   }
   if (points_.points.capacity() > kKeptPoints || points_.pairs.capacity() > 16 * kKeptPoints ||
@@ -142,6 +152,7 @@ void Intake::commit() {
 
 void Intake::report(SelfReport& report) const {
   counts_.report(report, kName);
+  report.add(self::kSourceOpaque, {{"source", kName}}, Number::integer(static_cast<int64_t>(opaque_)));
   for (const auto& [reason, n] : closed_.snapshot())
     report.add(self::kSourceClosed, {{"reason", reason}, {"source", kName}},
                Number::integer(static_cast<int64_t>(n)));

@@ -6,6 +6,8 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/log_limit.h"
@@ -29,6 +31,7 @@ class Intake {
   Intake(const Clock& clock, DecidedInlet inlet);
 
   void min_interval(int64_t ms) { thinner_.configure(ms); }
+  void percentiles(std::vector<double> percentiles) { mapper_.percentiles(std::move(percentiles)); }
   // A whole datagram. `room`: false counts what it brings as dropped.
   void datagram(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room);
   void line(FfwdFormat format, std::string_view line, const Peer& peer);  // of a connection
@@ -47,6 +50,7 @@ class Intake {
   void decode(FfwdFormat format, std::string_view bytes);
   void take(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room);
   void take_points(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room);
+  void tell_opaque(const Peer& peer);
   void tell(std::string_view reason, FfwdFormat format, std::string_view bytes, const Peer& peer);
 
   const Clock& clock_;
@@ -58,6 +62,7 @@ class Intake {
   Batch batch_;
   SourceCounts counts_;
   ReasonCounts closed_;
+  uint64_t opaque_ = 0;  // distributions that could not be read
   LogLimit limit_;
 };
 

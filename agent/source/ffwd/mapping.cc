@@ -1,23 +1,15 @@
 #include "source/ffwd/mapping.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "source/ffwd/base64.h"
+#include "source/ffwd/digest.h"
 
 namespace runnel::ffwd {
 namespace {
 
 constexpr std::string_view kDistribution = "distribution";
-
-// RFC 4648, 4.
-void append_base64(std::string& out, std::string_view bytes) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t group = 0;
-    size_t count = std::min<size_t>(3, bytes.size() - i);
-    for (size_t j = 0; j < 3; j++)
-      group = group << 8 | (j < count ? static_cast<unsigned char>(bytes[i + j]) : 0);
-    for (size_t j = 0; j < 4; j++) out += j <= count ? kDigits[group >> (18 - 6 * j) & 63] : '=';
-  }
-}
 
 bool same(const Tag& tag, const std::pair<std::string, std::string>& pair) {
   return tag.key == pair.first && tag.value == pair.second;
@@ -25,8 +17,24 @@ bool same(const Tag& tag, const std::pair<std::string, std::string>& pair) {
 
 }  // namespace
 
-void Mapper::append(const Points& points, Batch& batch) {
-  for (const Point& point : points.points) append_one(points, point, batch);
+size_t Mapper::append(const Points& points, Batch& batch) {
+  size_t unread = 0;
+  for (const Point& point : points.points) {
+    std::optional<Distribution> distribution;
+    if (!point.opaque.empty()) {
+      distribution = read_distribution(point);
+      unread += distribution ? 0 : 1;
+    }
+    append_one(points, point, std::move(distribution), batch);
+  }
+  return unread;
+}
+
+// FFWD's model has events with a plain number alone: what else they say stays as it is.
+std::optional<Distribution> Mapper::read_distribution(const Point& point) {
+  if (point.is_event) return std::nullopt;
+  if (!point.opaque_is_base64) return read_digest(point.opaque, percentiles_);
+  return read_base64(point.opaque, bytes_) ? read_digest(bytes_, percentiles_) : std::nullopt;
 }
 
 uint32_t Mapper::origin_of(const Points& points, const Point& point, std::string_view host, Batch& batch) {
@@ -49,7 +57,8 @@ uint32_t Mapper::origin_of(const Points& points, const Point& point, std::string
   return batch.origin(std::move(origin));
 }
 
-void Mapper::append_one(const Points& points, const Point& point, Batch& batch) {
+void Mapper::append_one(const Points& points, const Point& point, std::optional<Distribution> distribution,
+                        Batch& batch) {
   const Tag* attributes = points.pairs.data() + point.attributes;
   tags_.assign(attributes, attributes + point.attribute_count);
   std::string_view host = point.host;
@@ -62,7 +71,7 @@ void Mapper::append_one(const Points& points, const Point& point, Batch& batch) 
   }
   uint32_t origin = origin_of(points, point, host, batch);
   const std::string_view* bare = points.tags.data() + point.tags;
-  if (!point.is_event && point.opaque.empty()) {
+  if (!point.is_event && (distribution || point.opaque.empty())) {
     if (point.tag_count > 0) {
       // The last of equal keys is kept: an attribute before a bare tag.
       tags_.insert(tags_.begin(), point.tag_count, Tag{});
@@ -75,14 +84,19 @@ void Mapper::append_one(const Points& points, const Point& point, Batch& batch) 
     sample.kind = Kind::gauge;
     sample.time_ms = point.time_ms;
     sample.ttl_s = point.ttl_s;
-    sample.value = *point.value;
+    if (distribution) {
+      sample.kind = Kind::distribution;
+      sample.distribution = batch.add_distribution(std::move(*distribution));
+    } else {
+      sample.value = *point.value;
+    }
     batch.add(sample);
     return;
   }
   if (!point.opaque.empty()) {
-    base64_.clear();
-    if (!point.opaque_is_base64) append_base64(base64_, point.opaque);
-    tags_.push_back({kDistribution, point.opaque_is_base64 ? point.opaque : std::string_view(base64_)});
+    bytes_.clear();
+    if (!point.opaque_is_base64) append_base64(bytes_, point.opaque);
+    tags_.push_back({kDistribution, point.opaque_is_base64 ? point.opaque : std::string_view(bytes_)});
     sort_pairs(tags_, 0);
   }
   Event event;
