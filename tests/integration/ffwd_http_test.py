@@ -3,6 +3,7 @@ end, connections, reload. ffwd_clients_test.py has the real clients."""
 import gzip
 import http.client
 import json
+import os
 import signal
 import socket
 import time
@@ -107,6 +108,27 @@ class Answers(Http):
         self.assertEqual(self.count("source.received"), (accepted + 1) * 500 + refused)
         arrived = sum(len(request.text().splitlines()) for request in self.taken)
         self.assertEqual(arrived, (accepted + 1) * 500)
+
+
+    def test_while_the_disk_is_ill_it_is_503_and_what_comes_again_is_there_once(self):
+        # A series that was refused is not one that comes too often when it comes again.
+        self.start('min_interval = "1h"\n', files={"agent.state/journal": "not a folder"})
+        for _ in range(3):
+            self.assertEqual(self.post(body(5)), (503, "the log could not take it\n"))
+        self.assertEqual(self.ask("GET", "/ping"), (200, "pong\n"))
+        wait_for(lambda: self.count("dropped", reason="disk_error") == 15, self.agent.log)
+        os.unlink(os.path.join(self.folder.path, "agent.state", "journal"))
+        refused = 3
+        begun = time.monotonic()
+        while (status := self.post(body(5))[0]) != 200:
+            self.assertEqual(status, 503)
+            self.assertLess(time.monotonic() - begun, 15, self.agent.log())
+            refused += 1
+            time.sleep(0.05)
+        found = self.received(5 * (refused + 1))
+        self.assertEqual({key: len(records) for key, records in found.items()}, {f"key-{number}": 1 for number in range(5)})
+        self.assertEqual((self.count("source.accepted"), self.count("dropped"), self.count("dropped", reason="disk_error")),
+                         (5, 5 * refused, 5 * refused))
 
 
 class Gzip(Http):

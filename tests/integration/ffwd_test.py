@@ -68,9 +68,11 @@ def line(key, value, **more):
 
 
 class Ffwd(unittest.TestCase):
-    def start(self, listen=ALL, source="", more="", agent='interval = "300ms"', environment=None):
+    def start(self, listen=ALL, source="", more="", agent='interval = "300ms"', environment=None, files=None):
         self.folder = Folder()
         self.addCleanup(self.folder.close)
+        for name, content in (files or {}).items():
+            self.folder.write(name, content)
         self.refusing, self.taken = False, []
         self.server = Server(lambda request: "503" if self.refusing else self.taken.append(request))
         self.addCleanup(self.server.close)

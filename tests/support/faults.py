@@ -147,7 +147,7 @@ class Sender(threading.Thread):
 class Rig:
     """A back end for each of `outputs` ({name: further lines}) and a configuration; start() starts an agent."""
 
-    def __init__(self, case, outputs=None, journal="", agent="", statsd=False, state=None, folder=None):
+    def __init__(self, case, outputs=None, journal="", agent="", statsd=False, state=None, folder=None, sources=""):
         self.case = case
         self.folder = folder or Folder()
         if folder is None:
@@ -162,7 +162,7 @@ class Rig:
         self.agent = None
         self.agents = 0
         self.address = ("127.0.0.1", free_port())
-        self.journal, self.statsd, self.state = journal, statsd, state
+        self.journal, self.statsd, self.state, self.sources = journal, statsd, state, sources
         self.more = f'interval = "1s"\nself_metrics = false\n{agent}'
 
     @property
@@ -173,7 +173,7 @@ class Rig:
         text = f'[source.riemann]\nlisten = ["tcp://127.0.0.1:{self.address[1]}"]\n'
         if self.statsd:
             text += '[source.statsd]\nlisten = ["udp://127.0.0.1:0"]\n'
-        text += f"[journal]\n{self.journal}\n"
+        text += f"{self.sources}[journal]\n{self.journal}\n"
         for name, more in self.outputs.items():
             text += f"""[output.{name}]
 sink        = "http"

@@ -13,7 +13,8 @@ namespace runnel::ffwd {
 namespace {
 
 constexpr std::string_view kName = "ffwd";
-constexpr std::string_view kLogFull = "log_full";  // a datagram, while an output blocks
+constexpr std::string_view kLogFull = "log_full";      // a datagram, while an output blocks
+constexpr std::string_view kDiskError = "disk_error";  // the journal cannot make it safe: the sender knows
 constexpr std::string_view kBatchRefused =
     "batch_refused";  // the neighbours of a point that its body was refused for
 constexpr std::string_view kTooFrequent = "high_frequency";  // min_interval
@@ -77,7 +78,7 @@ void Intake::take_points(FfwdFormat format, std::string_view bytes, const Peer& 
     counts_.dropped.add(kLogFull, good);
     tell(kLogFull, format, bytes, peer);
   } else if (good > 0) {
-    if (size_t thinned = thinner_.thin(points_, clock_.wall_ms()); thinned > 0) {
+    if (size_t thinned = thinner_->thin(points_, clock_.wall_ms()); thinned > 0) {
       counts_.dropped.add(kTooFrequent, thinned);
       tell(kTooFrequent, format, bytes, peer);
     }
@@ -129,8 +130,26 @@ void Intake::body(std::string_view bytes, const Peer& peer, bool room, const Ans
     answer(200, "ok\n");
     return;
   }
-  inlet_(std::exchange(batch_, Batch(kName)),
-         [answer](bool safe) { safe ? answer(200, "ok\n") : answer(503, "the log could not take it\n"); });
+  hand_on(peer, answer);
+}
+
+// What the log refuses at once is not in it; what it says so of later is, and only not safe. In both cases it is sent again,
+// and then it is not too frequent.
+void Intake::hand_on(const Peer& peer, const Answer& answer) {
+  size_t records = batch_.records();
+  auto at_once = std::make_shared<bool>(true);
+  auto decided = [this, weak = std::weak_ptr(thinner_), records, at_once, peer, answer](bool safe) {
+    if (safe) return answer(200, "ok\n");
+    if (auto thinner = weak.lock()) thinner->forget();
+    if (*at_once) {
+      counts_.accepted.fetch_sub(records, std::memory_order_relaxed);
+      counts_.dropped.add(kDiskError, records);
+      tell(kDiskError, FfwdFormat::http, {}, peer);
+    }
+    answer(503, "the log could not take it\n");
+  };
+  inlet_(std::exchange(batch_, Batch(kName)), decided);
+  *at_once = false;
 }
 
 void Intake::closed(std::string_view reason, const Peer& peer, std::string_view detail) {

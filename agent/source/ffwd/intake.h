@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,7 +31,7 @@ class Intake {
  public:
   Intake(const Clock& clock, DecidedInlet inlet);
 
-  void min_interval(int64_t ms) { thinner_.configure(ms); }
+  void min_interval(int64_t ms) { thinner_->configure(ms); }
   void percentiles(std::vector<double> percentiles) { mapper_.percentiles(std::move(percentiles)); }
   // A whole datagram. `room`: false counts what it brings as dropped.
   void datagram(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room);
@@ -50,6 +51,7 @@ class Intake {
   void decode(FfwdFormat format, std::string_view bytes);
   void take(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room);
   void take_points(FfwdFormat format, std::string_view bytes, const Peer& peer, bool room);
+  void hand_on(const Peer& peer, const Answer& answer);
   void tell_opaque(const Peer& peer);
   void tell(std::string_view reason, FfwdFormat format, std::string_view bytes, const Peer& peer);
 
@@ -57,7 +59,7 @@ class Intake {
   const DecidedInlet inlet_;
   JsonDecoder json_;
   Points points_;
-  Thinner thinner_;
+  const std::shared_ptr<Thinner> thinner_ = std::make_shared<Thinner>();  // of decisions that come later
   Mapper mapper_;
   Batch batch_;
   SourceCounts counts_;

@@ -7,6 +7,8 @@
 namespace runnel::ffwd {
 namespace {
 
+constexpr int64_t kFar = 3'600'000;  // ms: more than min_interval may be
+
 // Two series of one hash are one in 2^64: they would thin each other.
 uint64_t series_hash(const Points& points, const Point& point) {
   uint64_t hash = hash_bytes(point.key);
@@ -35,8 +37,10 @@ size_t Thinner::thin(Points& points, int64_t now_ms) {
     int64_t time_ms = point.time_ms != 0 ? point.time_ms : now_ms;
     auto [last, is_new] = last_ms_.try_emplace(series_hash(points, point), time_ms);
     if (is_new) return false;
-    if (std::abs(time_ms - last->second) < min_interval_ms_) return true;
-    last->second = std::max(last->second, time_ms);
+    int64_t apart = std::abs(time_ms - last->second);
+    if (apart < min_interval_ms_) return true;
+    // A point that comes late does not bring the others back; one that is far away would keep them out of reach.
+    last->second = apart > kFar ? time_ms : std::max(last->second, time_ms);
     return false;
   });
 }

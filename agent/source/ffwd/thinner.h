@@ -18,6 +18,8 @@ class Thinner {
   void configure(int64_t min_interval_ms);  // 0: nothing is thinned
   // Takes out what comes too soon; how many. Events stay. `now_ms` is the time of points that have none.
   size_t thin(Points& points, int64_t now_ms);
+  // What was taken has been lost and will be sent again.
+  void forget() { last_ms_.clear(); }
 
  private:
   int64_t min_interval_ms_ = 0;

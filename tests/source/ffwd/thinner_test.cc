@@ -37,6 +37,12 @@ TEST_CASE("a series that comes too often is thinned by the times its sender said
                           "c;k=1 1 1001"}) == 1);
   // What is older is taken too, where it is far enough away.
   CHECK(thinned(thinner, {"e 1 1000", "e 1 995", "e 1 900", "e 1 1005"}) == 2);
+  // A time that is far away does not keep the others from being thinned.
+  CHECK(thinned(thinner, {"g 1 1000", "g 1 9000000000", "g 1 1010", "g 1 1011", "g 1 1019"}) == 2);
+  // What was lost is not remembered.
+  CHECK(thinned(thinner, {"h 1 1000"}) == 0);
+  thinner.forget();
+  CHECK(thinned(thinner, {"h 1 1000", "h 2 1000"}) == 1);
   // Without a time it is now.
   CHECK(thinned(thinner, {"f 1", "f 2"}, 5'000'000) == 1);
   CHECK(thinned(thinner, {"f 3"}, 5'010'000) == 0);
