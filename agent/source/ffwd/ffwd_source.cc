@@ -159,6 +159,7 @@ void FfwdSource::read_datagrams(FfwdFormat format, const Listener& listener, int
         intake_.refuse(bad::kTooLong, {}, datagrams_->peer(at));
       } else {
         intake_.datagram(format, datagrams_->payload(at), datagrams_->peer(at), room);
+        if (intake_.full()) intake_.commit();  // 64 datagrams of carbon may be a million points
       }
     }
     intake_.commit();

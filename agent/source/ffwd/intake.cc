@@ -117,7 +117,7 @@ void Intake::body(std::string_view bytes, const Peer& peer, bool room, const Ans
       log::warning(kName, "not taken reason={} from={} points={} what=\"{}\"{}", refused->reason,
                    to_string(peer), refused->points, excerpt(refused->message, 200),
                    *held > 0 ? fmt::format(" like_it={}", *held) : "");
-    answer(400, refused->message + "\n");
+    answer(refused->reason == bad::kTooMuch ? 413 : 400, refused->message + "\n");
     return;
   }
   size_t before = points_.points.size();

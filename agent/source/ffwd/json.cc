@@ -8,6 +8,7 @@
 #include <cstring>
 #include <deque>
 #include <limits>
+#include <utility>
 
 #include "base/text.h"
 
@@ -18,6 +19,7 @@ using simdjson::dom::element;
 using simdjson::dom::element_type;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr size_t kLongInteger = 19;       // digits from which an integer may have more than 64 bits
 constexpr size_t kKeptBytes = 256 << 10;  // of buffers between inputs
 
 // Members, a bit each.
@@ -69,8 +71,9 @@ bool is_not_finite(std::string_view text) {
   return text == "NaN" || text == "Infinity" || text == "-Infinity" || text == "+Infinity";
 }
 
-// Puts quotes around NaN, Infinity and -Infinity where they stand outside of strings. "" where there are none.
-std::string quote_not_finite(std::string_view text) {
+// Numbers that others write and simdjson does not take, outside of strings: NaN, Infinity and -Infinity get quotes, integers beyond
+// 64 bits an exponent, so that they are read as doubles. "" where there are none.
+std::string spell_numbers(std::string_view text) {
   std::string out;
   bool any = false, in_string = false;
   for (size_t i = 0; i < text.size(); i++) {
@@ -85,6 +88,16 @@ std::string quote_not_finite(std::string_view text) {
     if (c == 'N' || c == 'I' || c == '-')
       for (std::string_view word : {"NaN", "Infinity", "-Infinity"})
         if (text.substr(i).starts_with(word)) found = word;
+    if (c >= '0' && c <= '9') {
+      size_t end = std::min(text.find_first_not_of("0123456789", i), text.size());
+      out += text.substr(i, end - i);
+      if (end - i >= kLongInteger && (end == text.size() || std::strchr(".eE", text[end]) == nullptr)) {
+        out += "e0";
+        any = true;
+      }
+      i = end - 1;
+      continue;
+    }
     if (!found.empty()) {
       out.append("\"").append(found).append("\"");
       i += found.size() - 1;
@@ -129,12 +142,13 @@ struct JsonDecoder::State {
         return reason_of(error);
     auto error = parse_padded(text).get(root);
     if (error && error != simdjson::DEPTH_ERROR && error != simdjson::UTF8_ERROR &&
-        (text.find("NaN") != std::string_view::npos || text.find("Infinity") != std::string_view::npos)) {
-      std::string quoted = quote_not_finite(text);
-      if (!quoted.empty()) {
-        if (parser.capacity() < quoted.size())
-          if (auto failed = parser.allocate(quoted.size(), kMaxDepth)) return reason_of(failed);
-        error = parse_padded(quoted).get(root);
+        (error == simdjson::NUMBER_ERROR || text.find("NaN") != std::string_view::npos ||
+         text.find("Infinity") != std::string_view::npos)) {
+      std::string spelt = spell_numbers(text);
+      if (!spelt.empty()) {
+        if (parser.capacity() < spelt.size())
+          if (auto failed = parser.allocate(spelt.size(), kMaxDepth)) return reason_of(failed);
+        error = parse_padded(spelt).get(root);
       }
     }
     return error ? reason_of(error) : std::string_view{};
@@ -385,8 +399,20 @@ struct JsonDecoder::State {
     return all_points(list, out);
   }
 
+  // What the point takes in a batch.
+  static size_t size_of(const Point& point, const Points& points) {
+    constexpr size_t kPoint = 128, kPair = 8;
+    size_t size = kPoint + point.key.size() + point.host.size() + point.opaque.size();
+    for (uint32_t i = 0; i < point.tag_count; i++) size += kPair + points.tags[point.tags + i].size();
+    for (auto [from, count] : {std::pair{point.attributes, point.attribute_count},
+                               std::pair{point.resource, point.resource_count}})
+      for (uint32_t i = 0; i < count; i++)
+        size += kPair + points.pairs[from + i].key.size() + points.pairs[from + i].value.size();
+    return size;
+  }
+
   std::optional<Refused> all_points(simdjson::dom::array list, Points& out) {
-    size_t index = 0;
+    size_t index = 0, size = 0;
     std::optional<Refused> refused;
     for (element value : list) {
       if (index >= kMaxPoints && !refused)
@@ -399,6 +425,14 @@ struct JsonDecoder::State {
         bool named = value.is_object() && value["key"].get_string().get(key) == simdjson::SUCCESS;
         refused = Refused{wrong, fmt::format("points[{}]{}: {}", index,
                                              named ? fmt::format(" \"{}\"", excerpt(key)) : "", wrong)};
+      }
+      if (!refused && wrong.empty()) {
+        size += size_of(out.points.back(), out);
+        if (size > kMaxBodyBytes)
+          refused = Refused{bad::kTooMuch,
+                            fmt::format("points[{}]: {}: with the common tags and resource they are more "
+                                        "than {} MiB, send fewer in a body",
+                                        index, bad::kTooMuch, kMaxBodyBytes >> 20)};
       }
       index++;
     }

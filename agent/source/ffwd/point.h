@@ -16,6 +16,10 @@ inline constexpr size_t kMaxKey = 4096;  // bytes, as names of StatsD lines
 inline constexpr size_t kMaxTags = 1000;
 // In one datagram, line or body: the shortest point is some 10 bytes on the wire and 200 in a batch.
 inline constexpr size_t kMaxPoints = 65'536;
+// Of the points of one body, about: what they take in a batch. Common tags stand once in a body and in each of its points: 1.5 MB
+// of a hostile one would be 3 GB. The journal takes batches of up to 64 MiB (Batch::bytes(), capacities that double), and the
+// agent's own tags come to it.
+inline constexpr size_t kMaxBodyBytes = 16 << 20;
 // Of a distribution that cannot be read: as base64 it is an attribute.
 inline constexpr size_t kMaxOpaque = Batch::kMaxText / 4 * 3;
 inline constexpr int64_t kMaxTimeMs = 253'402'300'799'999;  // the end of the year 9999
@@ -38,6 +42,7 @@ inline constexpr std::string_view kUtf8 = "bad_utf8";
 inline constexpr std::string_view kTooLong = "too_long";
 inline constexpr std::string_view kTooManyTags = "too_many_tags";
 inline constexpr std::string_view kTooMany = "too_many_points";
+inline constexpr std::string_view kTooMuch = "too_much";     // kMaxBodyBytes
 inline constexpr std::string_view kVersion = "bad_version";  // of a protobuf frame
 inline constexpr std::string_view kLength =
     "bad_length";  // a frame that lies about its length, or is cut off

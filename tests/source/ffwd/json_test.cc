@@ -67,6 +67,10 @@ TEST_CASE("JSON lines that are taken") {
        "event k distribution=AAEC z=1 - 0   0"},
       {R"({"type":"event","key":"k"})", "event k - 0   0"},
       {R"({"type":"event","key":"k","value":null})", "event k - 0   0"},
+      {R"({"type":"metric","key":"k","value":123456789012345678901234567890})",
+       "metric k 1.2345678901234568e+29f 0"},
+      {R"({"type":"metric","key":"k","value":-18446744073709551616,"x":"12345678901234567890123"})",
+       "metric k -1.8446744073709552e+19f 0"},
       {R"({"type":"event","key":"k","value":NaN})", "event k - 0   0"},
       {R"({"type":"event","key":"k","value":"-Infinity"})", "event k - 0   0"},
       {R"({"type":"event","key":"k","value":2,"time":1700000000,"host":"h","state":"ok","description":"d","ttl":60,)"
@@ -110,6 +114,9 @@ TEST_CASE("JSON lines that are refused") {
       {R"({"type":"metric","key":"k","value":1e999})", bad::kSyntax},
       {R"({"type":"metric","key":"k","value":tru})", bad::kSyntax},
       {R"({"type":"metric","key":"k","value":NaNa})", bad::kSyntax},
+      {R"({"type":"metric","key":"k","value":012345678901234567890123})", bad::kSyntax},
+      {R"({"type":"metric","key":"k","value":1e400})", bad::kSyntax},
+      {R"({"type":"metric","key":"k","value":1,"time":123456789012345678901234567890})", bad::kTime},
       {R"({"type":"metric","key":"k\q","value":1})", bad::kSyntax},
       {"{\"type\":\"metric\",\"key\":\"k\n\",\"value\":1}", bad::kSyntax},
       {"{\"type\":\"metric\",\"key\":\"\xFF\",\"value\":1}", bad::kUtf8},
@@ -250,4 +257,38 @@ TEST_CASE("bodies are refused as a whole, and the message names the point") {
   REQUIRE(refused);
   CHECK(refused->reason == bad::kTooMany);
   CHECK(refused->points == kMaxPoints + 1);
+}
+
+TEST_CASE("what common tags and resources make of a body is bounded") {
+  std::string many = R"({"key":"a","value":1})", few = many, pairs = R"("k0":"v")", other;
+  for (size_t i = 1; i < 60'000; i++) many += R"(,{"key":"a","value":1})";
+  for (size_t i = 1; i < 100; i++) few += R"(,{"key":"a","value":1})";
+  for (size_t i = 1; i < 900; i++) pairs += fmt::format(R"(,"k{}":"v")", i);
+  for (size_t i = 0; i < 20'000; i++)
+    other += fmt::format(R"({}{{"key":"a","value":1,"resource":{{"r":"{}"}}}})", i == 0 ? "" : ",", i);
+  std::string large = fmt::format(R"("k":"{}")", std::string(60'000, 'x'));
+  JsonDecoder decoder;
+  Points points;
+  auto ask = [&](const char* what, const std::string& common, const std::string& list) {
+    INFO(what << ' ' << list.size());
+    auto refused = decoder.batch(fmt::format(R"({{"{}":{{{}}},"points":[{}]}})", what, common, list), points);
+    // Whatever is refused is refused before it is large.
+    CHECK(points.pairs.capacity() * sizeof(Tag) < (128U << 20));
+    return refused ? std::string(refused->reason) : "";
+  };
+  for (const char* what : {"commonTags", "commonResource"}) {
+    CHECK(ask(what, R"("site":"lon","role":"web")", many) == "");
+    for (const std::string& common : {pairs, large}) {
+      CHECK(ask(what, common, few) == "");
+      CHECK(points.points.size() == 100);
+      CHECK(ask(what, common, many) == bad::kTooMuch);
+      CHECK(ask(what, common, other) == bad::kTooMuch);
+    }
+  }
+  auto refused = decoder.batch(fmt::format(R"({{"commonTags":{{{}}},"points":[{}]}})", large, many), points);
+  REQUIRE(refused);
+  CHECK(refused->message ==
+        "points[278]: too_much: with the common tags and resource they are more than 16 MiB, send fewer in a "
+        "body");
+  CHECK(refused->points == 60'000);
 }
