@@ -17,14 +17,17 @@
 #include <unordered_map>
 
 #include "body.h"
+#include "framing.h"
 #include "runnel_httpd.h"
 
 namespace {
 
 using runnel_httpd_module::Body;
+using runnel_httpd_module::Framing;
 
 constexpr int64_t kSweepMs = 250;
 constexpr int kLastRuns = 16;
+constexpr const char* kBadRequest = "bad_request";
 constexpr unsigned kTooLargeStatus = 413;  // the library has renamed its constant
 
 int64_t now_ms() {
@@ -37,6 +40,7 @@ struct Connection {
   MHD_Connection* handle = nullptr;
   int64_t alive_ms = 0;    // its start, or the end of its last request
   int64_t request_ms = 0;  // the first line of the request that is under way; 0: there is none
+  bool asked = false;      // there was such a line
   bool waiting = false;    // for an answer of the agent
   bool cut = false;        // shut down, the library has yet to notice
 };
@@ -54,6 +58,12 @@ struct Request {
   unsigned status = 0;
   std::string text;
 };
+
+// The library does not notice the end of a connection that came together with bytes: it waits for another edge.
+bool has_ended(int fd) {
+  char byte;
+  return ::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
 
 }  // namespace
 
@@ -114,17 +124,19 @@ struct runnel_httpd_server {
 
   // What the headers say already. 0: go on.
   unsigned judge_headers(MHD_Connection* handle, Request& r) {
-    const char* length = MHD_lookup_connection_value(handle, MHD_HEADER_KIND, "Content-Length");
-    if (length != nullptr && std::strtoull(length, nullptr, 10) > limits().max_body) {
-      refuse(r, "body_too_large", kTooLargeStatus);
-      return r.refusal_status;
-    }
-    const char* coding = MHD_lookup_connection_value(handle, MHD_HEADER_KIND, "Content-Encoding");
-    std::string_view name = coding == nullptr ? "" : coding;
-    if (name == "gzip" || name == "x-gzip") {
-      if (!r.body.begin_gzip()) refuse(r, "no_memory", MHD_HTTP_SERVICE_UNAVAILABLE);
-    } else if (!name.empty() && name != "identity") {
-      refuse(r, "content_encoding", MHD_HTTP_UNSUPPORTED_MEDIA_TYPE);
+    Framing framing;
+    MHD_get_connection_values(
+        handle, MHD_HEADER_KIND,
+        [](void* user, MHD_ValueKind, const char* name, const char* value) {
+          static_cast<Framing*>(user)->header(name, value == nullptr ? "" : value);
+          return MHD_YES;
+        },
+        &framing);
+    Framing::Judgement said = framing.judge(limits().max_body);
+    if (*said.refusal != '\0') {
+      refuse(r, said.refusal, said.status);
+    } else if (said.gzip && !r.body.begin_gzip()) {
+      refuse(r, "no_memory", MHD_HTTP_SERVICE_UNAVAILABLE);
     }
     return r.refusal_status;
   }
@@ -189,9 +201,16 @@ struct runnel_httpd_server {
     return r.answered ? respond(handle, r.status, r.text, stopping) : MHD_YES;
   }
 
+  // A request that has ended without an answer: the client has gone, or sends what is no HTTP, which the library answers.
+  void broken(Connection& c, const char* reason) {
+    if (!stopping && !c.cut) settings.refused(settings.user, reason, peer_of(c.handle));
+  }
+
   void completed(void** context) {
     auto* r = static_cast<Request*>(*context);
     if (r == nullptr) return;
+    if (!r->handed && !r->answered && r->connection != nullptr)
+      broken(*r->connection, *r->refusal != '\0' ? r->refusal : kBadRequest);
     requests.erase(r->id);
     held -= r->accounted;
     if (r->connection != nullptr) {
@@ -215,23 +234,32 @@ struct runnel_httpd_server {
     MHD_resume_connection(r.connection->handle);
   }
 
+  // Half a line is no request yet: a client that never gets further has no longer than for a whole one.
+  int64_t idle_ms(const Connection& c) const {
+    int64_t idle = limits().idle_ms, request = limits().request_ms;
+    return c.asked || request == 0 ? idle : idle == 0 ? request : std::min(idle, request);
+  }
+
   void sweep() {
     int64_t now = now_ms();
     if (now - swept_ms < kSweepMs) return;
     swept_ms = now;
     for (Connection& c : connections) {
       if (c.waiting || c.cut) continue;
-      const char* why = nullptr;
-      if (c.request_ms != 0 && limits().request_ms > 0 && now - c.request_ms > limits().request_ms) {
-        why = "slow_request";
-      } else if (c.request_ms == 0 && limits().idle_ms > 0 && now - c.alive_ms > limits().idle_ms) {
-        why = "idle";
-      }
-      if (why == nullptr) continue;
-      c.cut = true;
-      settings.closed(settings.user, why, peer_of(c.handle));
       const MHD_ConnectionInfo* info = MHD_get_connection_info(c.handle, MHD_CONNECTION_INFO_CONNECTION_FD);
-      if (info != nullptr) ::shutdown(info->connect_fd, SHUT_RDWR);
+      if (info == nullptr) continue;
+      if (c.request_ms != 0 && limits().request_ms > 0 && now - c.request_ms > limits().request_ms) {
+        settings.closed(settings.user, "slow_request", peer_of(c.handle));
+      } else if (c.request_ms == 0 && idle_ms(c) > 0 && now - c.alive_ms > idle_ms(c)) {
+        settings.closed(settings.user, "idle", peer_of(c.handle));
+      } else if (c.request_ms != 0 && has_ended(info->connect_fd)) {
+        broken(c, kBadRequest);
+      } else if (c.request_ms != 0 || !c.asked || now - c.alive_ms > 2 * kSweepMs ||
+                 !has_ended(info->connect_fd)) {
+        continue;  // what ends later has an edge of its own
+      }
+      c.cut = true;
+      ::shutdown(info->connect_fd, SHUT_RDWR);
     }
   }
 };
@@ -252,7 +280,10 @@ MHD_Result on_request(void* user, MHD_Connection* handle, const char* url, const
 }
 
 void* on_line(void*, const char*, MHD_Connection* handle) {
-  if (Connection* c = runnel_httpd_server::connection_of(handle)) c->request_ms = now_ms();
+  if (Connection* c = runnel_httpd_server::connection_of(handle)) {
+    c->request_ms = now_ms();
+    c->asked = true;
+  }
   return nullptr;
 }
 
@@ -273,6 +304,8 @@ void on_connection(void* user, MHD_Connection* handle, void** context, MHD_Conne
     }
     return;
   }
+  auto* gone = static_cast<Connection*>(*context);
+  if (gone != nullptr && gone->request_ms != 0) server_of(user).broken(*gone, kBadRequest);
   connections.remove_if([&](const Connection& c) { return &c == *context; });
   *context = nullptr;
 }

@@ -37,7 +37,7 @@ typedef struct runnel_httpd_peer {
 typedef struct runnel_httpd_limits {
   uint32_t max_connections;
   int64_t idle_ms;    /* a connection without a whole request is closed; 0: never */
-  int64_t request_ms; /* from a request's first line to the end of its body */
+  int64_t request_ms; /* from a request's first line to the end of its body, and to the first line of all; 0: any */
   size_t max_body;    /* bytes, as they come and inflated */
   size_t max_held;    /* bytes of bodies of all connections together */
 } runnel_httpd_limits;
@@ -47,7 +47,7 @@ typedef struct runnel_httpd_settings {
   /* A whole request, its body inflated where it said gzip. To be answered once, in this call or later, by its id. */
   void (*request)(void *user, uint64_t id, const char *method, const char *path, const char *body, size_t size,
                   runnel_httpd_peer peer);
-  /* One that the module has answered itself (status 4xx or 503), and why. */
+  /* One that the module has answered itself (status 4xx, 501 or 503), or that broke off, and why. */
   void (*refused)(void *user, const char *reason, runnel_httpd_peer peer);
   /* A connection that the module has closed, and why. */
   void (*closed)(void *user, const char *reason, runnel_httpd_peer peer);
