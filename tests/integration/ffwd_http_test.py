@@ -189,6 +189,48 @@ class Hostile(Http):
                          (413, "body_too_large\n"))
         self.alive()
 
+    def test_common_tags_that_multiply(self):
+        """1.5 MB that would be 3 GB: what each point gets counts before it is given."""
+        self.start(environment=MEASURED)
+        before = wait_for(lambda: self.agent.metric("runnel.process.memory"), "no metrics")
+        for common in ({f"k{number}": "v" for number in range(900)}, {"k": "v" * 60_000}):
+            for where in ("commonTags", "commonResource"):
+                status, text = self.post(body(20_000, **{where: common}))
+                self.assertEqual((status, text.split(": ")[1]), (413, "too_much"))
+                self.alive()
+                self.assertEqual(self.post(body(2, **{where: common})), (200, "ok\n"))
+        self.wait_judged(4 * 20_002)
+        self.assertEqual((self.count("source.bad", reason="too_much"), self.count("source.accepted")), (4, 8))
+        time.sleep(0.4)
+        self.assertLess(self.agent.metric("runnel.process.memory") - before, 96 << 20)
+
+    def test_bodies_whose_end_is_not_certain(self):
+        """What one server takes for a body is a request for another: nothing behind them is read."""
+        self.start()
+        data = body()
+        cases = {
+            b"Content-Length: 5\r\nContent-Length: %d\r\n\r\n" % len(data) + data: b"400",
+            b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(data), data): b"400",
+            b"Transfer-Encoding: gzip\r\n\r\n" + data: b"501",
+            b"Transfer-Encoding: chunked\r\n\r\nzz\r\n" + data: b"400",
+        }
+        for text, status in cases.items():
+            with socket.create_connection(self.address("http"), timeout=20) as raw:
+                raw.sendall(b"POST /v1/batch HTTP/1.1\r\nHost: x\r\n" + text + b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+                answer = b""
+                try:
+                    while part := raw.recv(4096):
+                        answer += part
+                except ConnectionResetError:
+                    pass
+                self.assertTrue(answer.startswith(b"HTTP/1.1 " + status), (text, answer))
+                self.assertNotIn(b"pong", answer)
+        with socket.create_connection(self.address("http"), timeout=20) as raw:
+            raw.sendall(b"POST /v1/batch HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
+        self.wait_judged(5)
+        self.assertEqual((self.count("source.bad", reason="bad_request"), self.count("source.bad", reason="transfer_encoding")), (4, 1))
+        self.assertEqual(self.post(gzip.compress(data), Content_Encoding="GZip"), (200, "ok\n"))
+
     def test_slow_requests_and_idle_connections_end_and_neighbours_do_not_wait(self):
         self.start('request_timeout = "600ms"\nidle_timeout = "1500ms"\n')
         address = self.address("http")
