@@ -118,6 +118,14 @@ upgrade() {
   manager
   expect "installs the older version" apt /packages/old/runnel_*.deb
   within 20 "is ready" ready
+  printf '[output.kafka]\nsink = "kafka"\n' >/etc/runnel/conf.d/other.toml
+  expect "a sink of another package is told with the package's name" sh -c 'runnel check 2>&1 | grep "install the package runnel-kafka"'
+  library=$(ldconfig -p | sed -n 's/.*libcurl\.so\.4 .*=> //p' | head -n 1)
+  mv "$library" "$library.away"
+  printf '[output.http]\nsink = "http"\nurl = "http://127.0.0.1:9/"\n' >/etc/runnel/conf.d/other.toml
+  expect "a library that is missing is told" sh -c 'runnel check 2>&1 | grep "libcurl.so.4: .*(install the package of that library)"'
+  mv "$library.away" "$library"
+  rm /etc/runnel/conf.d/other.toml
   printf '\n[agent.tags]\nedited = "yes"\n' >>/etc/runnel/runnel.toml
   printf '# edited\n' >>/etc/runnel/conf.d/http.toml.sample
   sum=$(sha256sum /etc/runnel/runnel.toml)

@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 
 #include "base/fd.h"
 #include "base/trust.h"
@@ -45,7 +46,14 @@ Result<void*> load_symbol(const std::string& path, const char* symbol) {
   if (Status trust = check_trust(path, ::geteuid()); !trust.ok()) return Error{trust.error()};
   if (Status complete = check_complete(path); !complete.ok()) return Error{complete.error()};
   void* object = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (object == nullptr) return Error{fmt::format("{}: {}", path, ::dlerror())};
+  if (object == nullptr) {
+    std::string_view why =
+        ::dlerror();  // "libssl.so.3: cannot open shared object file: No such file or directory"
+    return Error{fmt::format("{}: {}{}", path, why,
+                             why.find("cannot open shared object file") == why.npos
+                                 ? ""
+                                 : " (install the package of that library)")};
+  }
   void* found = ::dlsym(object, symbol);
   if (found == nullptr) {
     ::dlclose(object);

@@ -53,6 +53,7 @@ Result<const runnel_sink*> SinkRegistry::find(const std::string& sink) {
     return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
   });
   if (plain && !sink.empty() && ::access(path.c_str(), F_OK) == 0) return load(path);
+  if (sink == "kafka") return Error{"no sink \"kafka\" here (install the package runnel-kafka)"};
   std::string close = nearest(sink, names());
   return Error{fmt::format("no sink \"{}\"{} (this build has: {}; or give the absolute path of a plugin)",
                            excerpt(sink), close.empty() ? "" : fmt::format(", did you mean \"{}\"?", close),
