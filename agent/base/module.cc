@@ -47,8 +47,7 @@ Result<void*> load_symbol(const std::string& path, const char* symbol) {
   if (Status complete = check_complete(path); !complete.ok()) return Error{complete.error()};
   void* object = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (object == nullptr) {
-    std::string_view why =
-        ::dlerror();  // "libssl.so.3: cannot open shared object file: No such file or directory"
+    std::string_view why = ::dlerror();  // "libssl.so.3: cannot open shared object file: No such …"
     return Error{fmt::format("{}: {}{}", path, why,
                              why.find("cannot open shared object file") == why.npos
                                  ? ""
