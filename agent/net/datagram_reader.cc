@@ -38,10 +38,10 @@ struct DatagramReader::Buffers {
 DatagramReader::DatagramReader() : buffers_(std::make_unique<Buffers>()) {}
 DatagramReader::~DatagramReader() = default;
 
-size_t DatagramReader::receive(const Listener& listener) {
+size_t DatagramReader::receive(const Listener& listener, size_t most) {
   scheme_ = listener.scheme();
   bool is_unix = scheme_ == ListenAddress::Scheme::unix_datagram;
-  for (size_t i = 0; i < kDatagrams; i++) {
+  for (size_t i = 0; i < most; i++) {
     msghdr& header = buffers_->messages[i].msg_hdr;
     // A sender over IP is known by its address, one over a unix socket by its credentials.
     header.msg_name = is_unix ? nullptr : &buffers_->names[i];
@@ -49,7 +49,7 @@ size_t DatagramReader::receive(const Listener& listener) {
     header.msg_control = is_unix ? buffers_->controls[i].bytes : nullptr;
     header.msg_controllen = is_unix ? sizeof buffers_->controls[i] : 0;
   }
-  int n = ::recvmmsg(listener.fd(), buffers_->messages, kDatagrams, MSG_DONTWAIT, nullptr);
+  int n = ::recvmmsg(listener.fd(), buffers_->messages, static_cast<unsigned>(most), MSG_DONTWAIT, nullptr);
   return n > 0 ? static_cast<size_t>(n)
                : 0;  // EAGAIN; ECONNREFUSED and the like concern packets that we never sent
 }

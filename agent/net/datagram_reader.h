@@ -20,8 +20,8 @@ class DatagramReader {
   ~DatagramReader();
   DatagramReader(const DatagramReader&) = delete;
 
-  // What the socket holds, up to kDatagrams; 0: nothing. What it gave before is overwritten.
-  size_t receive(const Listener& listener);
+  // What the socket holds, up to `most` (1 to kDatagrams); 0: nothing. What it gave before is overwritten.
+  size_t receive(const Listener& listener, size_t most = kDatagrams);
   std::string_view payload(size_t i) const;
   bool truncated(size_t i) const;  // it was larger than kDatagramBytes: its last line is cut
   Peer peer(size_t i) const;

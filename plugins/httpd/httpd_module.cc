@@ -27,13 +27,18 @@ using runnel_httpd_module::Framing;
 
 constexpr int64_t kSweepMs = 250;
 constexpr int kLastRuns = 16;
+constexpr int64_t kServiceUs = 2000;  // a call of service() goes on for so long
 constexpr const char* kBadRequest = "bad_request";
 constexpr unsigned kTooLargeStatus = 413;  // the library has renamed its constant
 
-int64_t now_ms() {
+int64_t now_us() {
   timespec t{};
   ::clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec * 1000 + t.tv_nsec / 1'000'000;
+  return t.tv_sec * 1'000'000 + t.tv_nsec / 1000;
+}
+
+int64_t now_ms() {
+  return now_us() / 1000;
 }
 
 struct Connection {
@@ -338,8 +343,15 @@ void add(runnel_httpd_server* server, int fd, runnel_httpd_peer peer) {
   MHD_add_connection(server->daemon, fd, peer.address, peer.size);
 }
 
+// Each run takes a part of a body or a request of each connection that has one. What is left when the time is over has
+// timeout_ms 0: others of the agent's are due first.
 void service(runnel_httpd_server* server) {
-  MHD_run(server->daemon);
+  int64_t begun_us = now_us();
+  MHD_UNSIGNED_LONG_LONG library = 0;
+  do {
+    MHD_run(server->daemon);
+  } while (MHD_get_timeout(server->daemon, &library) == MHD_YES && library == 0 &&
+           now_us() - begun_us < kServiceUs);
   server->sweep();
 }
 

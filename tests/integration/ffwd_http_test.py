@@ -1,11 +1,13 @@
 """The HTTP input of the FFWD source: what is answered and when, gzip and its bombs, bodies that are too large, too slow, or never
 end, connections, reload. ffwd_clients_test.py has the real clients."""
+import contextlib
 import gzip
 import http.client
 import json
 import os
 import signal
 import socket
+import threading
 import time
 import zlib
 
@@ -260,6 +262,41 @@ class Hostile(Http):
         wait_for(lambda: (self.count("source.closed", reason="slow_request"), self.count("source.closed", reason="idle")) == (2, 1),
                  self.agent.log)
         self.alive()
+
+    def test_pipelined_requests_without_end_leave_the_loop_to_others(self):
+        ffwd_test.Ffwd.start(self, ["http", "udp+json"])
+        ending = threading.Event()
+
+        def drain(raw):
+            with contextlib.suppress(OSError):
+                while raw.recv(1 << 20):
+                    pass
+
+        def flood(raw):
+            with contextlib.suppress(OSError):
+                while not ending.is_set():
+                    raw.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n" * 1000)
+
+        floods = [socket.create_connection(self.address("http"), timeout=20) for _ in range(2)]
+        threads = [threading.Thread(target=target, args=(raw,), daemon=True) for raw in floods for target in (drain, flood)]
+        for thread in threads:
+            thread.start()
+        try:
+            for number in range(5):
+                begun = time.monotonic()
+                self.alive()
+                self.send("udp+json", ffwd_test.line(f"n{number}", 1))
+                wait_for(lambda: self.count("source.accepted") > number, self.agent.log, 10)  # told each interval
+                self.assertLess(time.monotonic() - begun, 5)
+        finally:
+            ending.set()
+            for raw in floods:
+                raw.shutdown(socket.SHUT_RDWR)
+                raw.close()
+        for thread in threads:
+            thread.join(20)
+            self.assertFalse(thread.is_alive())
+        self.received(5)
 
     def test_more_connections_than_are_allowed_and_noise(self):
         self.start("max_connections = 3\n")

@@ -218,6 +218,20 @@ class Hostile(Ffwd):
         # One line a reason and 10 s, however much comes.
         self.assertLess(self.agent.log().count("not taken"), 40)
 
+    def test_datagrams_that_are_many_points_are_taken_in_turns(self):
+        """The largest datagrams with the shortest lines: half a million points are no one batch, and nobody waits for all of them."""
+        self.start(["carbon+udp", "udp+json"], environment=MEASURED)
+        before = wait_for(lambda: self.agent.metric("runnel.process.memory"), "no metrics")
+        lines = 7200
+        self.send("carbon+udp", *[b"runnel 1\n" * lines] * 60)  # filtered at the output
+        self.send("udp+json", line("neighbour", 1))
+        wait_for(lambda: any("neighbour" in request.text() for request in self.taken), self.agent.log, 10)
+        wait_for(lambda: (self.count("source.accepted") - 1) % lines == 0 and self.count("source.accepted") > 20 * lines,
+                 lambda: str(self.agent.metrics()))
+        self.assertLess(self.agent.metric("runnel.process.memory") - before, 96 << 20)
+        self.assertEqual(self.agent.stop(), 0, self.agent.log())
+        self.assertEqual(self.count("source.bad"), 0)
+
     def test_lines_and_connections_are_limited(self):
         self.start(["tcp+json", "carbon+tcp"], 'max_connections = 2\nidle_timeout = "700ms"')
         slow, good = self.connect("tcp+json"), self.connect("tcp+json")

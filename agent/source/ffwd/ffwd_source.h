@@ -56,7 +56,7 @@ class FfwdSource {
   Result<Entries> bind_all(const FfwdConfig& config, bool share);
   void apply(const FfwdConfig& config, Entries entries);
   void serve_lines(FfwdFormat format, std::unique_ptr<LineServer>& server, const StreamLimits& limits);
-  void read_datagrams(FfwdFormat format, const Listener& listener, int most);
+  void read_datagrams(FfwdFormat format, const Listener& listener, int reads, size_t budget);
   void retire(Entry& entry);
   std::vector<std::shared_ptr<Listener>> listeners(FfwdFormat format) const;  // over TCP
 
@@ -68,6 +68,7 @@ class FfwdSource {
   uint64_t retired_drops_ = 0;  // the kernel's drops at sockets that are closed
   Entries entries_;
   std::unique_ptr<DatagramReader> datagrams_;              // where there is a UDP listener
+  size_t at_once_ = 8;                                     // datagrams that are read in a call
   std::unique_ptr<LineServer> json_lines_, carbon_lines_;  // once there was a listener
   std::unique_ptr<HttpInput> http_;                        // once there was a listener
 };

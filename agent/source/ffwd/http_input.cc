@@ -115,7 +115,9 @@ void HttpInput::serve() {
   server_->service();
   int64_t timeout_ms = server_->timeout_ms();
   if (timeout_ms >= 0) {
-    timer_.start(timeout_ms);
+    // libuv before 1.45 runs a timer of 0 that is started in its own callback before it looks at anything else: a client that
+    // pipelines requests without end would have the loop for itself.
+    timer_.start(std::max<int64_t>(1, timeout_ms));
   } else {
     timer_.stop();
   }
