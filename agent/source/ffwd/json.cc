@@ -11,12 +11,12 @@
 #include <utility>
 
 #include "base/text.h"
+#include "metric/json_number.h"
 
 namespace runnel::ffwd {
 namespace {
 
 using simdjson::dom::element;
-using simdjson::dom::element_type;
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t kLongInteger = 19;       // digits from which an integer may have more than 64 bits
@@ -51,19 +51,6 @@ uint32_t member_of(std::string_view name) {
       return name == "description" ? kDescription : 0;
     default:
       return 0;
-  }
-}
-
-std::optional<Number> number_of(element value) {
-  switch (value.type()) {
-    case element_type::INT64:
-      return Number::integer(int64_t(value.get_int64().value_unsafe()));
-    case element_type::UINT64:  // above INT64_MAX: the parser says INT64 for all that fit
-      return Number(static_cast<double>(value.get_uint64().value_unsafe()));
-    case element_type::DOUBLE:
-      return Number(value.get_double().value_unsafe());
-    default:
-      return std::nullopt;
   }
 }
 
@@ -204,7 +191,7 @@ struct JsonDecoder::State {
   }
 
   static std::string_view value_of(element value, Point& point) {
-    point.value = number_of(value);
+    point.value = json_number(value);
     if (point.value) return {};
     std::string_view text;
     if (value.get_string().get(text) == simdjson::SUCCESS && is_not_finite(text)) {
@@ -231,7 +218,7 @@ struct JsonDecoder::State {
   }
 
   static std::string_view time_of(element value, Point& point) {
-    auto number = number_of(value);
+    auto number = json_number(value);
     auto ms = !number                ? std::nullopt
               : number->is_integer() ? time_from(number->as_integer())
                                      : time_from(number->as_double());
@@ -241,7 +228,7 @@ struct JsonDecoder::State {
   }
 
   static std::string_view ttl_of(element value, Point& point) {
-    auto number = number_of(value);
+    auto number = json_number(value);
     if (!number || number->as_double() < -1 || number->as_double() > 1e9) return bad::kTtl;
     point.ttl_s = static_cast<float>(std::max(0.0, number->as_double()));  // -1: none
     return {};

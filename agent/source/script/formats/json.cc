@@ -8,27 +8,18 @@
 #include <string>
 
 #include "base/text.h"
+#include "metric/json_number.h"
 #include "source/script/formats/format.h"
 
 namespace runnel::script {
 namespace {
 
 using simdjson::dom::element;
-using simdjson::dom::element_type;
 
+// As a hook prints them: true is 1.
 std::optional<Number> number_of(element value) {
-  switch (value.type()) {
-    case element_type::INT64:
-      return Number::integer(int64_t(value.get_int64().value_unsafe()));
-    case element_type::UINT64:  // above INT64_MAX: the parser says INT64 for all that fit
-      return Number(static_cast<double>(value.get_uint64().value_unsafe()));
-    case element_type::DOUBLE:
-      return Number(value.get_double().value_unsafe());
-    case element_type::BOOL:
-      return Number::integer(value.get_bool().value_unsafe() ? 1 : 0);
-    default:
-      return std::nullopt;
-  }
+  if (value.is_bool()) return Number::integer(value.get_bool().value_unsafe() ? 1 : 0);
+  return json_number(value);
 }
 
 bool text_of(element value, std::string_view& text) {
