@@ -13,7 +13,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <ctime>
 #include <map>
 #include <protozero/pbf_reader.hpp>
 #include <protozero/pbf_writer.hpp>
@@ -21,6 +20,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/timing.h"
 #include "journal/log.h"
 #include "loop/loop.h"
 #include "pipeline/pipeline.h"
@@ -34,12 +34,6 @@ namespace {
 
 constexpr size_t kEvents = 100;  // a message
 constexpr double kDecodeTarget = 4e6, kWalkTarget = 1.5, kSocketTarget = 1e6, kAnswerTarget = 1.3;
-
-int64_t now_ns(clockid_t clock) {
-  timespec t;
-  clock_gettime(clock, &t);
-  return t.tv_sec * 1'000'000'000 + t.tv_nsec;
-}
 
 std::string event_bytes(size_t i) {
   std::string bytes;
@@ -107,13 +101,7 @@ uint64_t walk(protozero::pbf_reader reader, bool is_event, bool is_attribute) {
 
 template <class Work>
 double best_ns_an_event(Work&& work) {
-  double best = 1e18;
-  for (int round = 0; round < 200; round++) {
-    int64_t start = now_ns(CLOCK_THREAD_CPUTIME_ID);
-    for (int i = 0; i < 50; i++) work();
-    best = std::min(best, static_cast<double>(now_ns(CLOCK_THREAD_CPUTIME_ID) - start) / (50.0 * kEvents));
-  }
-  return best;
+  return bench::best_ns(200, 50, work) / kEvents;
 }
 
 bool bench_decode() {
@@ -187,9 +175,9 @@ bool bench_socket() {
     reader.join();
     done = true;
   });
-  int64_t start = now_ns(CLOCK_THREAD_CPUTIME_ID);
-  while (!done) agent.loop.run_once(100);
-  double seconds = static_cast<double>(now_ns(CLOCK_THREAD_CPUTIME_ID) - start) / 1e9;
+  double seconds = bench::cpu_seconds([&] {
+    while (!done) agent.loop.run_once(100);
+  });
   client.join();
   double rate = kMessages * kEvents / seconds;
   fmt::print(R"({{"bench":"riemann_socket","events":{},"cpu_s":{:.3f},"events_s":{:.0f},"ok":{}}})"
@@ -201,10 +189,10 @@ bool bench_socket() {
 double median_round_trip_us(int fd, const std::string& question, size_t answer, int rounds) {
   std::vector<int64_t> times;
   for (int i = 0; i < rounds; i++) {
-    int64_t start = now_ns(CLOCK_MONOTONIC);
+    int64_t start = bench::now_ns(CLOCK_MONOTONIC);
     (void)write_all(fd, question);
     read_exactly(fd, answer);
-    times.push_back(now_ns(CLOCK_MONOTONIC) - start);
+    times.push_back(bench::now_ns(CLOCK_MONOTONIC) - start);
   }
   std::nth_element(times.begin(), times.begin() + rounds / 2, times.end());
   return static_cast<double>(times[static_cast<size_t>(rounds) / 2]) / 1e3;
