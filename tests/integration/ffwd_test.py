@@ -154,7 +154,9 @@ class Formats(Ffwd):
         self.addCleanup(folder.close)
         path = folder.write("tags", "zone: a\n")
         self.start(["udp+json"], 'tags = { pod = "${TEST_POD}", zone_of_source = "${TEST_ZONE:-none}" }',
-                   agent=f'interval = "300ms"\ntags_file = "{path}"', environment={"TEST_POD": "p-7"})
+                   agent=f'interval = "300ms"\ntags_file = "{path}"\ntags = {{ site = "file" }}\ntags_env_prefix = "FFWD_TAG_"\n'
+                         'resource_env_prefix = "FFWD_RESOURCE_"',
+                   environment={"TEST_POD": "p-7", "FFWD_TAG_SITE": "lon", "FFWD_TAG_Pod": "of the agent", "FFWD_RESOURCE_ZONE": "a"})
         self.send("udp+json", line("before", 1), line("own", 1, attributes={"zone": "mine", "pod": "mine"}))
         self.wait_judged(2)
         with open(path, "w", encoding="utf-8") as file:
@@ -164,7 +166,8 @@ class Formats(Ffwd):
         self.send("udp+json", line("after", 1))
         found = self.received(3)
         tags = {key: records[0]["tags"] for key, records in found.items()}
-        fixed = {"pod": "p-7", "zone_of_source": "none"}
+        fixed = {"pod": "p-7", "site": "lon", "zone_of_source": "none"}
+        self.assertEqual({key: records[0]["resource"] for key, records in found.items()}, {key: {"zone": "a"} for key in found})
         self.assertEqual(tags, {"before": {**fixed, "zone": "a"}, "after": {**fixed, "zone": "b"},
                                 "own": {**fixed, "zone": "mine", "pod": "mine"}})
 
