@@ -31,7 +31,8 @@ TEST_CASE("each mistake is named with its place and what to do") {
         "on_disk_error, max_memory, min_free, quarantine_max_bytes)"}},
       {"[agent.journal]\n",
        {"f:1:8: error: unknown key \"journal\" in agent (known: host, interval, tags, pinned_tags, "
-        "tags_file, tags_env_prefix, resource, resource_env_prefix, state_dir, control, shutdown_timeout, log_level, unknown_keys, "
+        "tags_file, tags_env_prefix, resource, resource_env_prefix, state_dir, control, shutdown_timeout, "
+        "log_level, unknown_keys, "
         "metrics_file, self_metrics)"}},
       {"[source.statd]\n", {"f:1:9: error: unknown key \"statd\" in source (did you mean \"statsd\"?)"}},
       {"source = 3", {"f:1:10: error: source is not a table (write for example [source.statsd])"}},
@@ -266,7 +267,8 @@ TEST_CASE("unknown keys are warnings where the file says so, but not for check")
       std::string("[agent]\nunknown_keys = \"warn\"\nnew_key = 1\n[newer]\nx = 1") + kOutput + "newest = 1\n";
   Lines expected{
       "f:3:1: error: unknown key \"new_key\" in agent (known: host, interval, tags, pinned_tags, tags_file, "
-      "tags_env_prefix, resource, resource_env_prefix, state_dir, control, shutdown_timeout, log_level, unknown_keys, metrics_file, self_metrics)",
+      "tags_env_prefix, resource, resource_env_prefix, state_dir, control, shutdown_timeout, log_level, "
+      "unknown_keys, metrics_file, self_metrics)",
       "f:4:2: error: unknown key \"newer\" (known: include, override, agent, journal, source, output)",
       "f:8:1: error: unknown key \"newest\" in output.o (known: sink, encoding, schema, compression, "
       "compression_level, filter, splay, when_full, batch)"};

@@ -109,7 +109,8 @@ TEST_CASE("bad sources are named with their place and what to do") {
        {"f:2:11: error: source.ffwd.listen: \"tls://[::1]:5\": the scheme \"tls\" is none of ffwd's "
         "(udp+json, tcp+json, "
         "udp+protobuf, http, carbon+tcp, carbon+udp)",
-        "f:3:1: error: unknown key \"port\" in source.ffwd (known: enabled, listen, tags, percentiles, min_interval, "
+        "f:3:1: error: unknown key \"port\" in source.ffwd (known: enabled, listen, tags, percentiles, "
+        "min_interval, "
         "max_connections, idle_timeout, request_timeout, max_body, receive_buffer)"}},
       {"[source.ffwd]",
        {"f:1:1: error: source.ffwd.listen is missing (for example [\"udp+json://127.0.0.1:19000\"])"}},

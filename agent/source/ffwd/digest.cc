@@ -128,6 +128,7 @@ bool valid(Digest& d) {
   if (!(d.compression > 0) || !std::isfinite(d.compression)) return false;
   if (d.centroids.empty()) return d.min == kInfinity && d.max == -kInfinity;  // as the library starts them
   if (!std::isfinite(d.min) || !std::isfinite(d.max) || d.min > d.max) return false;
+  if (d.centroids.size() == 1 && d.centroids[0].weight == 1 && d.min != d.max) return false;  // one value
   // The library's averages drift by a bit of the last place with each value: of 5,000 times 0.1 its tree has centroids at
   // 0.10000000000000002, 0.1 and 0.09999999999999999, in that order.
   d.slack += std::max(std::fabs(d.min), std::fabs(d.max)) * 0x1p-40;

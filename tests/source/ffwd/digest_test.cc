@@ -214,6 +214,7 @@ TEST_CASE("what is no digest is refused") {
       {"means descend", verbose(1, 2, {{1, 2}, {1, 1}})},
       {"mean below min", verbose(1.5, 2, two)},
       {"mean above max", verbose(1, 1.5, two)},
+      {"one value, two ends", verbose(1, 2, {{1, 1.5}})},
       {"min above max", verbose(2, 1, {{1, 1.5}})},
       {"min NaN", verbose(kNan, 2, two)},
       {"max NaN", verbose(1, kNan, two)},
