@@ -149,7 +149,8 @@ double at_rank(const Digest& d, double count, double rank) {
   double at = rank - 0.5, before = 0, left_at = 0.5, left = d.min;
   auto between = [&](double right_at, double right) {
     double share = right_at > left_at ? (at - left_at) / (right_at - left_at) : 1;
-    return std::clamp(left * (1 - share) + right * share, left, right);
+    // lerp never descends, a sum of products may.
+    return std::clamp(std::lerp(left, right, share), left, right);
   };
   for (const Weighted& c : d.centroids) {
     double middle = before + c.weight / 2;
