@@ -71,12 +71,19 @@ void HttpServer::set_limits(const runnel_httpd_limits& limits) {
   module_.set_limits(server_, &limits);
 }
 
+void HttpServer::service() {
+  added_ = 0;
+  module_.service(server_);
+}
+
 void HttpServer::add(UniqueFd connection, const Peer& peer) {
-  if (connections() >= max_connections_) {
+  size_t before = connections();
+  if (before + added_ >= max_connections_) {
     handlers_.closed(closing::kTooMany, peer);
     return;
   }
   module_.add(server_, connection.release(), {peer.address.get(), peer.address.size});
+  if (connections() == before) added_++;
 }
 
 }  // namespace runnel

@@ -24,6 +24,8 @@ struct HttpHandlers {
   std::function<void(std::string_view reason, const Peer& peer)>
       refused;  // a request that was answered by the module
   std::function<void(std::string_view reason, const Peer& peer)> closed;  // a connection, by us
+  // An answer leaves with the next service(): called by answer(), so that one that comes later need not wait for a time-out.
+  std::function<void()> answered;
 };
 
 class HttpServer {
@@ -39,10 +41,12 @@ class HttpServer {
   void set_limits(const runnel_httpd_limits& limits);
   int poll_fd() const { return module_.poll_fd(server_); }
   void add(UniqueFd connection, const Peer& peer);  // closed where there are too many
-  void service() { module_.service(server_); }      // when poll_fd is readable, and after timeout_ms
+  void service();                                   // when poll_fd is readable, and after timeout_ms
   int64_t timeout_ms() const { return module_.timeout_ms(server_); }  // -1: none
   void answer(uint64_t id, unsigned status, std::string_view text) {
-    if (server_ != nullptr) module_.answer(server_, id, status, text.data(), text.size());
+    if (server_ == nullptr) return;
+    module_.answer(server_, id, status, text.data(), text.size());
+    if (handlers_.answered) handlers_.answered();
   }
   size_t connections() const { return module_.connections(server_); }
 
@@ -52,6 +56,7 @@ class HttpServer {
   const runnel_httpd& module_;
   const HttpHandlers handlers_;
   uint32_t max_connections_ = 0;
+  size_t added_ = 0;  // connections that the module counts with the next service()
   runnel_httpd_server* server_ = nullptr;
 };
 

@@ -43,6 +43,8 @@ Result<std::unique_ptr<HttpInput>> HttpInput::make(Loop& loop, Intake& intake, s
   handlers.closed = [raw](std::string_view reason, const Peer& peer) {
     raw->intake_.closed(reason, peer, {});
   };
+  // Within service() this is overruled by what serve() sets after it.
+  handlers.answered = [raw] { raw->timer_.start(0); };
   auto server = HttpServer::make(limits_of(config), std::move(handlers));
   if (!server.ok()) return Error{server.error()};
   input->server_ = std::move(*server);
@@ -106,9 +108,8 @@ void HttpInput::accept_some(const Listener& listener, int most) {
       break;
     }
     server_->add(std::move(fd), peer);
-    server_->service();  // so that it counts
   }
-  serve();
+  serve();  // not for each: those who come again and again would have the loop for themselves
 }
 
 void HttpInput::serve() {
