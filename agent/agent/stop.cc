@@ -1,8 +1,9 @@
 // The end, and the one round of `run --once`.
 //
-// With a journal that outlives the process, listeners are read until the very end: what comes while hooks and outputs end
-// is for the next start, and from the last read on the kernel's buffer has to hold only what comes while the log is synced
-// and the next process begins. Without one, what is read must also be delivered: listeners end before the outputs do.
+// With a journal that outlives the process, listeners are read until the very end, and what comes while hooks and outputs end
+// goes there. Where the sockets are a service manager's, that is for the next process: from the last read on the kernel's
+// buffer has to hold only what comes while the log is synced and that process begins. Without such a journal what is read
+// must also be delivered: listeners end before the outputs do.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include "agent/notify.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "net/inherited.h"
 
 namespace runnel {
 namespace {
@@ -71,7 +73,13 @@ void Agent::check_stop() {
     stop_ = Stop::outputs;
   }
   if (outputs_ended()) {
-    finish();
+    // Where nothing is kept for a next process, there may be none: what came meanwhile is delivered, too.
+    if (listeners_ended_ || late || !inherited_sockets().empty()) {
+      finish();
+    } else {
+      end_listeners();
+      for (auto& [name, output] : outputs_) output->drain();
+    }
     return;
   }
   if (late) {

@@ -91,7 +91,12 @@ void Output::reopen() {
 void Output::drain() {
   reader_.end_here();
   draining_ = true;
-  reader_.poke();
+  if (!join_for(0)) {
+    reader_.poke();
+  } else if (!abandoned_) {
+    ended_ = false;
+    start();
+  }
 }
 
 void Output::abandon() {

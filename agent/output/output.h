@@ -59,8 +59,9 @@ class Output {
   ~Output();     // abandon() and a join without limit, where the thread still runs
   Output(const Output&) = delete;
 
-  void reopen();   // SIGHUP: the sink opens its files anew; a hold or a back-off ends
-  void drain();    // the thread delivers what the log has for it now, and ends
+  void reopen();  // SIGHUP: the sink opens its files anew; a hold or a back-off ends
+  // The thread delivers what the log has for it now, and ends; called again after that, what has come since.
+  void drain();
   void abandon();  // the thread ends as soon as the sink lets go; what is not settled goes back to the reader
   bool join_for(int64_t ms);  // true: the thread has ended
   void leak();                // the sink ignores interrupt and the process is about to end: let it be

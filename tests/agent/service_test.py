@@ -135,6 +135,32 @@ batch = {{ max_age = "50ms" }}
             self.assertEqual(agent.stop(), 0)
         self.assertEqual(self.total("restart.hits"), sent[0])
 
+    def test_a_stop_under_load_delivers_what_was_read(self):
+        # Without a manager that keeps the sockets nobody may come who reads the journal.
+        config = f'[source.statsd]\nlisten = ["tcp://127.0.0.1:0"]\n[output.file]\nsink = "file"\npath = "{self.folder.path}/out.json"\n'
+        with Agent(self.folder, config, agent='interval = "1s"') as agent:
+            port = int(agent.wait_log(r"listening on tcp://127.0.0.1:(\d+)").group(1))
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+                stop = threading.Event()
+
+                def send():
+                    try:
+                        while not stop.wait(0.001):
+                            client.sendall(b"stopped.hits:1|c\n" * 5)
+                    except OSError:
+                        pass  # the agent has ended
+                sender = threading.Thread(target=send)
+                sender.start()
+                try:
+                    wait_for(lambda: self.total("stopped.hits") > 0, "nothing arrives")
+                    self.assertEqual(agent.stop(), 0)
+                finally:
+                    stop.set()
+                    sender.join()
+            self.assertEqual(self.total("stopped.hits"), agent.metric("runnel.source.accepted", source="statsd"))
+            self.assertEqual(agent.residual("file"), 0)
+            self.assertNotIn("not delivered before the end", agent.log())
+
     def test_connections_wait_for_the_next_agent(self):
         sockets = self.sockets()
         with passing(self.folder, self.config(*sockets), sockets, name="first") as agent:

@@ -329,10 +329,23 @@ TEST_CASE("Retry-After is obeyed, and capped") {
   rig.start();
   auto start = std::chrono::steady_clock::now();
   rig.append(0, 1);
-  rig.output->drain();
-  REQUIRE(rig.output->join_for(10'000));
-  CHECK(rig.peer.calls.size() == 2);
+  REQUIRE(rig.eventually([&] { return rig.reader.snapshot().delivered == 1; }));
   CHECK(std::chrono::steady_clock::now() - start >= std::chrono::milliseconds(25));
+  CHECK(rig.peer.count() == 2);
+  rig.drain();  // would have cut the wait short
+}
+
+TEST_CASE("drained twice: what has come since the first time") {
+  Rig rig;
+  rig.start();
+  rig.append(0, 3);
+  rig.drain();
+  CHECK(rig.reader.snapshot().delivered == 3);
+  rig.append(3, 4);
+  CHECK(rig.reader.snapshot().queued == 4);
+  rig.drain();
+  CHECK(rig.reader.snapshot().delivered == 7);
+  rig.check_balance();
 }
 
 TEST_CASE("an output that is replaced gives back what it has not settled") {
