@@ -1,6 +1,7 @@
 #include "output/encode/writer.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/text.h"
 
@@ -54,7 +55,10 @@ void Writer::number(double value) {
 
 void Writer::number_float(float value) {
   char* to = room(32);
-  at_ = std::to_chars(to, to + 32, value).ptr;
+  bool whole = std::trunc(value) == value &&
+               std::fabs(value) < 1e15F;  // 1000000, not 1e+06, which is no integer to many
+  at_ = whole ? std::to_chars(to, to + 32, static_cast<int64_t>(value)).ptr
+              : std::to_chars(to, to + 32, value).ptr;
 }
 
 void Writer::escaped_byte(uint8_t byte) {

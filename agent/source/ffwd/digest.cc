@@ -134,7 +134,7 @@ bool valid(Digest& d) {
   d.slack += std::max(std::fabs(d.min), std::fabs(d.max)) * 0x1p-40;
   double last = d.min;
   for (Weighted& c : d.centroids) {
-    if (!(c.weight >= 1) || c.weight > kMaxWeight) return false;
+    if (!(c.weight >= 1) || c.weight > kMaxWeight || c.weight != std::trunc(c.weight)) return false;
     if (!std::isfinite(c.value) || c.value < last - d.slack || c.value > d.max + d.slack) return false;
     last = c.value = std::clamp(c.value, last, d.max);
   }

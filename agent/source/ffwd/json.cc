@@ -229,8 +229,8 @@ struct JsonDecoder::State {
 
   static std::string_view ttl_of(element value, Point& point) {
     auto number = json_number(value);
-    if (!number || number->as_double() < -1 || number->as_double() > 1e9) return bad::kTtl;
-    point.ttl_s = static_cast<float>(std::max(0.0, number->as_double()));  // -1: none
+    if (!number || number->as_double() < -1) return bad::kTtl;
+    point.ttl_s = static_cast<float>(std::clamp(number->as_double(), 0.0, kMaxTtl));  // -1: none
     return {};
   }
 

@@ -51,6 +51,9 @@ inline constexpr std::string_view kWireType = "wrong_type";  // a known field wi
 inline constexpr std::string_view kFields = "bad_fields";    // a line of carbon has not three
 }  // namespace bad
 
+// Seconds, some 30 years: what is said to live longer lives for so long.
+inline constexpr double kMaxTtl = 1e9;
+
 struct Point {
   bool is_event = false;
   std::string_view key, host, proc, state, description;  // empty: absent
@@ -58,7 +61,7 @@ struct Point {
   std::string_view opaque;  // a distribution in its sender's own form; then there is no value
   bool opaque_is_base64 = false;
   int64_t time_ms = 0;  // 0: none
-  float ttl_s = 0;      // 0: none
+  float ttl_s = 0;      // 0: none; at most kMaxTtl
   // In Points: bare tags; attributes and resource sorted by key, each key once.
   uint32_t tags = 0, tag_count = 0;
   uint32_t attributes = 0, attribute_count = 0;

@@ -1,5 +1,6 @@
 #include "source/ffwd/protobuf.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <protozero/pbf_reader.hpp>
@@ -211,8 +212,8 @@ class PointDecoder {
   }
 
   void ttl(int64_t seconds) {
-    if (seconds < -1 || seconds > 1'000'000'000) refuse(bad::kTtl);
-    if (seconds > 0) point_.ttl_s = static_cast<float>(seconds);  // -1: none
+    if (seconds < -1) refuse(bad::kTtl);
+    point_.ttl_s = static_cast<float>(std::clamp(static_cast<double>(seconds), 0.0, kMaxTtl));  // -1: none
   }
 
   void refuse(std::string_view reason) {
