@@ -36,6 +36,7 @@ void Agent::reload() {
   }
   if (loaded.errors.empty() && applied.ok()) {
     log::info("agent", "reloaded {} config={}", setup_.config_path, config_.hash);
+    tell_unused_sockets();
   } else {
     log::error("agent", "not reloaded: the old configuration stays");
   }

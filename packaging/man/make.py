@@ -113,7 +113,7 @@ def page(name, section, line, body, see):
 
 # SEE ALSO
 
-{", ".join(f"*{escape(one[:-3])}*{escape(one[-3:])}" for one in see)}. The whole manual is in /usr/share/doc/runnel.
+{", ".join(f"*{escape(one[:-3])}*{escape(one[-3:])}" for one in see)}. More is in /usr/share/doc/runnel.
 """
 
 

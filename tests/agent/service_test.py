@@ -177,7 +177,15 @@ batch = {{ max_age = "50ms" }}
         with passing(self.folder, config, sockets, names="a:b:c") as agent:
             told = re.findall(r"nobody reads the socket (\S+) of (\S+)", agent.log())
             port, udp = (s.getsockname()[1] for s in sockets[1:])
-            self.assertEqual(told, [(f"tcp://127.0.0.1:{port}", "b"), (f"udp://127.0.0.1:{udp}", "c")])
+            unread = [(f"tcp://127.0.0.1:{port}", "b"), (f"udp://127.0.0.1:{udp}", "c")]
+            self.assertEqual(told, unread)
+            statsd = sockets[0].getsockname()[1]
+            with open(agent.config, encoding="utf-8") as file:
+                text = file.read()
+            with open(agent.config, "w", encoding="utf-8") as file:
+                file.write(text.replace(f":{statsd}", ":0"))
+            agent.reload()
+            agent.wait_log(rf"nobody reads the socket udp://127.0.0.1:{statsd} of a")
             self.assertEqual(agent.stop(), 0)
 
 
