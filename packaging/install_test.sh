@@ -145,6 +145,7 @@ upgrade() {
 remove() {
   fresh >/tmp/fresh.out || { cat /tmp/fresh.out && exit 1; }
   echo mine >/var/lib/runnel/mine
+  echo mine >/var/lib/runnel/journal/mine
   echo mine >/etc/runnel/conf.d/mine.toml
   : >"$calls"
   expect "is removed" dpkg -r runnel-kafka runnel-dev runnel
@@ -153,7 +154,7 @@ remove() {
   expect "configuration and state stay" test -e /etc/runnel/runnel.toml -a -e /var/lib/runnel/agent_id
   expect "is purged" dpkg -P runnel-kafka runnel-dev runnel
   expect "its state and its configuration are gone" not ls -d /var/lib/runnel/agent_id /etc/runnel/runnel.toml /run/runnel/metrics.prom
-  expect "what others put there stays" test -e /var/lib/runnel/mine -a -e /etc/runnel/conf.d/mine.toml -a -e /etc/runnel/scripts.d/uptime.sh
+  expect "what others put there stays" test -e /var/lib/runnel/mine -a -e /var/lib/runnel/journal/mine -a -e /etc/runnel/conf.d/mine.toml -a -e /etc/runnel/scripts.d/uptime.sh
   expect "so does what an output wrote" test -e /var/log/runnel/metrics.json.zst
   expect "and the user" getent passwd runnel
   rm -r /var/lib/runnel /etc/runnel /var/log/runnel
@@ -162,6 +163,12 @@ remove() {
   within 20 "is ready" ready
   expect "is purged at once" dpkg -P runnel-kafka runnel-dev runnel
   expect "nothing of it is left" not ls -d /var/lib/runnel /etc/runnel /run/runnel /var/log/runnel /usr/lib/runnel /usr/share/doc/runnel
+  mkdir -p /srv/shared/journal
+  touch /srv/shared/agent_id /srv/shared/journal/00000000000000000001.seg
+  ln -s /srv/shared /var/lib/runnel
+  expect "is purged where the state is a link" sh -c 'dpkg -i /packages/runnel_*.deb && dpkg -P runnel'
+  expect "what it leads to stays" test -L /var/lib/runnel -a -e /srv/shared/agent_id -a -e /srv/shared/journal/00000000000000000001.seg
+  rm -r /var/lib/runnel /srv/shared
 }
 
 port_taken() {
