@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -27,7 +28,8 @@ class FaultFs final : public RealFileSystem {
   bool short_writes = false;  // a few bytes at a time, every other call EINTR
   // Asked before each mutating call: 0, or the -errno it fails with.
   std::function<int(const char* call, const std::string& path)> fail;
-  bool sync_after_failure = false;  // a descriptor was written or synced again after a sync that failed
+  std::atomic<bool> sync_after_failure =
+      false;  // a descriptor was written or synced again after a sync that failed
 
   int64_t calls() const { return calls_; }
   bool dead() const { return dead_; }
@@ -48,7 +50,7 @@ class FaultFs final : public RealFileSystem {
       dying_ = false;
       return error;
     }
-    if (failed_.contains(fd)) sync_after_failure = true;
+    if (has_failed(fd)) sync_after_failure = true;
     return RealFileSystem::write(fd, bytes, short_writes ? std::min<size_t>(size, 7) : size);
   }
   ssize_t pwrite(int fd, const void* bytes, size_t size, int64_t offset) override {
@@ -67,11 +69,12 @@ class FaultFs final : public RealFileSystem {
   int fdatasync(int fd) override {
     std::string path = path_of(fd);
     if (int error = before("fdatasync", path); error != 0) {
+      std::lock_guard lock(mutex_);
       failed_.insert(fd);
       return error;
     }
-    if (failed_.contains(fd)) sync_after_failure = true;
     std::lock_guard lock(mutex_);
+    if (failed_.contains(fd)) sync_after_failure = true;
     safe_[path] = content(path);
     return RealFileSystem::fdatasync(fd);
   }
@@ -120,18 +123,23 @@ class FaultFs final : public RealFileSystem {
   }
   int before(const char* call, const std::string& path) {
     if (dead_) return -EIO;
-    calls_++;
-    if (die_at > 0 && calls_ == die_at) {
+    int64_t call_number = ++calls_;
+    if (die_at > 0 && call_number == die_at) {
       dead_ = dying_ = true;
       return -EIO;
     }
     return fail ? fail(call, path) : 0;
   }
 
+  bool has_failed(int fd) {
+    std::lock_guard lock(mutex_);
+    return failed_.contains(fd);
+  }
+
   std::mutex mutex_;
-  int64_t calls_ = 0;
-  int turn_ = 0;
-  bool dead_ = false, dying_ = false;
+  std::atomic<int64_t> calls_ = 0;
+  std::atomic<int> turn_ = 0;
+  std::atomic<bool> dead_ = false, dying_ = false;
   std::map<int, std::string> paths_;
   std::set<int> failed_;
   std::map<std::string, std::string> safe_;  // path → what is synced of it
