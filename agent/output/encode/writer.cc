@@ -54,11 +54,9 @@ void Writer::number(double value) {
 }
 
 void Writer::number_float(float value) {
+  if (std::trunc(value) == value && std::fabs(value) < 1e15F) return integer(static_cast<int64_t>(value));
   char* to = room(32);
-  bool whole = std::trunc(value) == value &&
-               std::fabs(value) < 1e15F;  // 1000000, not 1e+06, which is no integer to many
-  at_ = whole ? std::to_chars(to, to + 32, static_cast<int64_t>(value)).ptr
-              : std::to_chars(to, to + 32, value).ptr;
+  at_ = std::to_chars(to, to + 32, value).ptr;
 }
 
 void Writer::escaped_byte(uint8_t byte) {

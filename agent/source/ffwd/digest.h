@@ -11,7 +11,8 @@
 //
 // Nothing in them says which of the two it is; n and the length do, as no text of at most kMaxOpaque bytes has the length of
 // both. Refused is what is shorter or longer than it says, a number that is not finite, means that are not ascending or
-// beyond min and max (by more than rounding, 10^-12), a weight below 1, an n above the room: then nothing is known of it and the sender's bytes are passed on.
+// beyond min and max (by more than rounding, 10^-12), a weight below 1 or not whole, an n above the room: then nothing is known
+// of it and the sender's bytes are passed on.
 //
 // What is known: count is exact up to 2^24 values a centroid (small forms) or 2^53, min and max are exact. sum, mean and the
 // percentiles of a digest that has not merged anything are exact (small forms: to 1 in 10^7); then a percentile p is off by at most
