@@ -56,7 +56,7 @@ bool bench_protobuf() {
   std::vector<std::string> inputs;
   for (size_t i = 0; i < kInputs; i++) inputs.push_back(ffwd_datagram(i));
   double bare = best_ns(inputs, [](const std::string& input) {
-    g_sink = g_sink + walk(protozero::pbf_reader(input.data() + 8, input.size() - 8), 0);
+    g_sink = g_sink + walk(protozero::pbf_reader(input.data() + 8, input.size() - 8));
   });
   Points points;
   double ours = best_ns(inputs, [&](const std::string& input) {

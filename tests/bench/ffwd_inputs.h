@@ -11,6 +11,8 @@
 #include <string>
 #include <utility>
 
+#include "bench/protobuf_walk.h"
+
 namespace runnel::bench {
 
 inline constexpr std::pair<const char*, const char*> kAttributes[] = {
@@ -45,32 +47,10 @@ inline std::string ffwd_datagram(size_t i) {
   return bytes + message;
 }
 
-// `depth` 0 is the Message, 1 the Metric, 2 an attribute or a value.
-inline uint64_t walk(protozero::pbf_reader reader, int depth) {
-  uint64_t sum = 0;
-  while (reader.next()) {
-    switch (reader.wire_type()) {
-      case protozero::pbf_wire_type::varint:
-        sum += reader.get_uint64();
-        break;
-      case protozero::pbf_wire_type::fixed64:
-        sum += reader.get_fixed64();
-        break;
-      case protozero::pbf_wire_type::fixed32:
-        sum += reader.get_fixed32();
-        break;
-      case protozero::pbf_wire_type::length_delimited:
-        if (depth == 0 || (depth == 1 && reader.tag() >= 6)) {
-          sum += walk(reader.get_message(), depth + 1);
-        } else {
-          sum += reader.get_view().size();
-        }
-        break;
-      default:
-        reader.skip();
-    }
-  }
-  return sum;
+// A frame's message: 0 is the Message, 1 the Metric, 2 an attribute or a value.
+inline uint64_t walk(protozero::pbf_reader message) {
+  return walk_protobuf(message,
+                       [](int depth, uint32_t tag) { return depth == 0 || (depth == 1 && tag >= 6); });
 }
 
 inline std::string ffwd_line(size_t i) {

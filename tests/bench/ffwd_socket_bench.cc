@@ -114,8 +114,8 @@ bool bench_udp_protobuf() {
                                        size_t count = reader.receive(*listener);
                                        for (size_t i = 0; i < count; i++) {
                                          std::string_view bytes = reader.payload(i).substr(8);
-                                         g_sink = g_sink +
-                                                  walk(protozero::pbf_reader(bytes.data(), bytes.size()), 0);
+                                         g_sink =
+                                             g_sink + walk(protozero::pbf_reader(bytes.data(), bytes.size()));
                                        }
                                        got += count;
                                      }

@@ -2,8 +2,6 @@
 // and whether it is packed here, so that the fuzzer need not find gzip's checksum; header lines; an empty line; the body.
 // Promised: what says two things about its length is refused; a body is refused or within its bounds, however it is cut; what
 // is made of it keeps the decoders' promises.
-#include <zlib.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <string>
@@ -12,6 +10,7 @@
 #include "framing.h"
 #include "fuzz/ffwd_check.h"
 #include "source/ffwd/json.h"
+#include "support/gzip.h"
 
 using namespace runnel;
 using namespace runnel::ffwd;
@@ -20,20 +19,6 @@ using namespace runnel_httpd_module;
 namespace {
 
 constexpr size_t kMax = 64 << 10;
-
-std::string packed(std::string_view text) {
-  z_stream zip{};
-  FUZZ_CHECK(deflateInit2(&zip, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK);
-  std::string out(deflateBound(&zip, text.size()) + 32, '\0');
-  zip.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  zip.avail_in = static_cast<uInt>(text.size());
-  zip.next_out = reinterpret_cast<Bytef*>(out.data());
-  zip.avail_out = static_cast<uInt>(out.size());
-  FUZZ_CHECK(deflate(&zip, Z_FINISH) == Z_STREAM_END);
-  out.resize(zip.total_out);
-  deflateEnd(&zip);
-  return out;
-}
 
 // False: refused. `text` is what came of it.
 bool read(const std::string& bytes, bool gzip, size_t piece, std::string& text) {
@@ -76,7 +61,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FUZZ_CHECK(lengths < 2 || judgement.status == 400);
   if (judgement.status != 0) return 0;
 
-  std::string bytes = pack ? packed(input) : std::string(input), text, again;
+  std::string bytes = pack ? test::gzip(input, 1) : std::string(input), text, again;
   bool gzip = judgement.gzip || pack;
   bool taken = read(bytes, gzip, piece == 0 ? bytes.size() + 1 : piece, text);
   // In one piece more is known of what a byte becomes: what is taken in pieces is taken whole.
@@ -85,12 +70,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!taken) return 0;
 
   static JsonDecoder decoder;
-  Points points;
-  auto refused = decoder.batch(text, points);
-  FUZZ_CHECK(!refused || (points.received() == 0 && !refused->reason.empty() && refused->points > 0));
-  if (refused) fuzz::check_text(refused->message);
-  fuzz::check_points(points);
-  decoder.line(R"({"type":"metric","key":"k","value":1})", points);
-  FUZZ_CHECK(points.points.size() == 1 && points.pairs.empty());
+  fuzz::check_body(decoder, text);
   return 0;
 }

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cmath>
+#include <string>
 #include <string_view>
 
 #include "base/text.h"
 #include "fuzz/check.h"
+#include "source/ffwd/json.h"
 #include "source/ffwd/mapping.h"
 
 namespace runnel::fuzz {
@@ -59,6 +61,17 @@ inline void check_points(const ffwd::Points& points) {
     FUZZ_CHECK(event.origin < batch.origins.size());
     FUZZ_CHECK(event.tags + size_t{event.tag_count} <= batch.event_tags.size());
   }
+}
+
+// A body is taken or refused with a reason, and the decoder takes what comes next.
+inline void check_body(ffwd::JsonDecoder& decoder, const std::string& body) {
+  ffwd::Points points;
+  auto refused = decoder.batch(body, points);
+  FUZZ_CHECK(!refused || (points.received() == 0 && !refused->reason.empty() && refused->points > 0));
+  if (refused) check_text(refused->message);
+  check_points(points);
+  decoder.line(R"({"type":"metric","key":"k","value":1})", points);
+  FUZZ_CHECK(points.points.size() == 1 && points.pairs.empty());
 }
 
 }  // namespace runnel::fuzz

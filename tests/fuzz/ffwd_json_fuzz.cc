@@ -15,11 +15,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   decoder.line(copy, points);
   FUZZ_CHECK(points.received() == 1);
   fuzz::check_points(points);
-  auto refused = decoder.batch(copy, points);
-  FUZZ_CHECK(!refused || (points.received() == 0 && !refused->reason.empty() && refused->points > 0));
-  if (refused) fuzz::check_text(refused->message);
-  fuzz::check_points(points);
-  decoder.line(R"({"type":"metric","key":"k","value":1})", points);
-  FUZZ_CHECK(points.points.size() == 1 && points.pairs.empty());
+  fuzz::check_body(decoder, copy);
   return 0;
 }

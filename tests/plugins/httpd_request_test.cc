@@ -1,6 +1,4 @@
 // What the HTTP module reads of a request: the headers that say where its body ends, and the body.
-#include <zlib.h>
-
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,27 +6,15 @@
 #include "body.h"
 #include "framing.h"
 #include "support/catch.h"
+#include "support/gzip.h"
 
 using namespace runnel_httpd_module;
+using runnel::test::gzip;
 using namespace std::string_literals;
 
 namespace {
 
 constexpr size_t kMax = 1 << 20;
-
-std::string gzip(const std::string& text, int level = 6) {
-  z_stream zip{};
-  REQUIRE(deflateInit2(&zip, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK);
-  std::string out(deflateBound(&zip, text.size()) + 32, '\0');
-  zip.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  zip.avail_in = static_cast<uInt>(text.size());
-  zip.next_out = reinterpret_cast<Bytef*>(out.data());
-  zip.avail_out = static_cast<uInt>(out.size());
-  REQUIRE(deflate(&zip, Z_FINISH) == Z_STREAM_END);
-  out.resize(zip.total_out);
-  deflateEnd(&zip);
-  return out;
-}
 
 // The text, or "!" and why it is none.
 std::string read(const std::string& bytes, bool is_gzip, size_t piece, size_t max = kMax) {
